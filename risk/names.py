@@ -1,0 +1,75 @@
+"""Which names do the parts meet under? Streams and keys of Redis; every name is a promise."""
+
+META = "rb:meta"
+GENERATION = "rb:gen"
+INBOX = "rb:inbox"
+DECISIONS = "rb:decisions"
+CHALLENGES = "rb:challenges"
+ANSWERS = "rb:answers"
+LABELS = "rb:labels"
+AUDIT = "rb:audit"
+AUDIT_DURABLE = "rb:audit:durable"
+DEAD = "rb:dead"
+LATE_EVENTS = "rb:late-events"
+ALERTS = "rb:alerts"
+OPEN = "rb:open"
+WAITING_LABELS = "rb:labels:waiting"
+COUNTERS = "rb:counters"
+FLOW_BEAT = "rb:beat:flow"
+
+TIERS = ("customer", "payee")
+
+
+def events(partition: int) -> str:
+    """The stream of accepted events of one partition."""
+    return f"rb:events:{partition}"
+
+
+def accepted(event: str) -> str:
+    """The key that makes acceptance idempotent: the keyed hash of the canonical body."""
+    return f"rb:id:{event}"
+
+
+def decision(event: str) -> str:
+    """The key of the first written decision."""
+    return f"rb:decision:{event}"
+
+
+def features(event: str) -> str:
+    """The key of the features as scored."""
+    return f"rb:features:{event}"
+
+
+def late(event: str) -> str:
+    """The key of the flow's decision where the fail policy's was written first."""
+    return f"rb:late:{event}"
+
+
+def outcome(event: str) -> str:
+    """The key of the outcome of a challenged event."""
+    return f"rb:outcome:{event}"
+
+
+def challenge(challenge_id: str) -> str:
+    """The key of a challenge as it was asked."""
+    return f"rb:challenge:{challenge_id}"
+
+
+def customer(token: str) -> str:
+    """The key of a customer's language, zone and channels."""
+    return f"rb:customer:{token}"
+
+
+def jid(token: str) -> str:
+    """The key that names the customer bound to a chat address."""
+    return f"rb:jid:{token}"
+
+
+def reply(gateway: str) -> str:
+    """The reply stream of one gateway."""
+    return f"rb:reply:{gateway}"
+
+
+def case(event: str) -> str:
+    """The case that an event's records belong to."""
+    return f"case-{event}"
