@@ -70,7 +70,9 @@ def open_sealed(key: bytes, sealed: str, aad: bytes) -> bytes:
         boxed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         return AESGCM(key).decrypt(boxed[:NONCE_BYTES], boxed[NONCE_BYTES:], aad)
     except (InvalidTag, ValueError) as broken:
-        raise SealBroken("seal: the key, the field or the bytes are not the sealed ones") from broken
+        raise SealBroken(
+            "seal: the key, the field or the bytes are not the sealed ones"
+        ) from broken
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:

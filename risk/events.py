@@ -1,0 +1,427 @@
+"""What happened? The events that a bank sends, what is refused in them, and how they walk on.
+
+::
+
+    raw JSON --screen--> --parse--> Event (clear, at the edge only) --accept--> tokenised dict
+                                                                                  |
+                                                           Moment (walks the flow) <--
+
+Clear values end at the edge: a `Moment` holds tokens, and the payee's name only under a seal.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from risk import money
+from risk.privacy import luhn
+
+FORBIDDEN_NAMES = frozenset({"pan", "cvv", "cvc", "pin", "password", "otp"})
+SCANNED_FOR_CARDS = ("card", "memo", "detail", "user_agent", "payee.name")
+FUTURE_TOLERANCE = timedelta(minutes=5)
+LARGEST_BODY = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a body: which field, what was needed, what was got (masked)."""
+
+    field: str
+    needed: str
+    got: str
+
+
+class Refused(ValueError):
+    """An event that is not taken; nothing of it is written."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        """Carry every problem found, in the order of the body."""
+        self.problems = problems
+        super().__init__("; ".join(f"{p.field}: needed {p.needed}, got {p.got}" for p in problems))
+
+
+def _aware(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("needed RFC 3339 with an offset, got a time without one")
+    return value.astimezone(UTC)
+
+
+def _rfc3339(value: object) -> object:
+    if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d", value):
+        return value
+    if isinstance(value, datetime):
+        return value
+    raise ValueError("needed RFC 3339 with an offset, such as 2026-01-31T12:00:00+08:00")
+
+
+def _text(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError(f"needed a string, got {type(value).__name__}")
+    return value
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError(f"needed an IPv4 or IPv6 address, got {len(value)} characters") from None
+
+
+Instant = Annotated[datetime, BeforeValidator(_rfc3339), AfterValidator(_aware)]
+Text = Annotated[str, BeforeValidator(_text)]
+Id = Annotated[Text, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
+Short = Annotated[Text, StringConstraints(min_length=1, max_length=140)]
+Long = Annotated[Text, StringConstraints(max_length=512)]
+Country = Annotated[Text, StringConstraints(pattern=r"^[A-Z]{2}$")]
+Ip = Annotated[Text, AfterValidator(_address)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class Device(_Part):
+    """The device as the channel names it; ``trusted`` never lowers a risk."""
+
+    id: Id
+    os: Short | None = None
+    trusted: bool | None = None
+
+
+class Geo(_Part):
+    """Where a client says that it is: country ISO 3166-1 alpha-2, degrees WGS 84."""
+
+    country: Country
+    lat: Annotated[float, Field(ge=-90, le=90)] | None = None
+    lon: Annotated[float, Field(ge=-180, le=180)] | None = None
+
+
+class Payee(_Part):
+    """Who is to get the money."""
+
+    account: Id
+    name: Short | None = None
+    country: Country | None = None
+    bank: Short | None = None
+
+
+class _Common(_Part):
+    id: Id
+    time: Instant
+    customer: Id
+    channel: Literal["app", "web", "card", "atm", "branch", "api"] | None = None
+    device: Device | None = None
+    ip: Ip | None = None
+    geo: Geo | None = None
+    session: Id | None = None
+
+
+class Transaction(_Common):
+    """A payment that waits for a decision."""
+
+    type: Literal["transaction"]
+    amount: Annotated[Text, StringConstraints(max_length=32)]
+    currency: Annotated[Text, StringConstraints(pattern=r"^[A-Z]{3}$")]
+    payee: Payee
+    kind: Literal["transfer", "card", "cash", "bill"] | None = None
+    card: Id | None = None
+    terminal: Id | None = None
+    mcc: Annotated[Text, StringConstraints(pattern=r"^\d{4}$")] | None = None
+    memo: Long | None = None
+
+    @model_validator(mode="after")
+    def _amount_is_money(self) -> "Transaction":
+        money.minor_units(self.amount, self.currency)
+        return self
+
+
+class Login(_Common):
+    """An attempt to sign in."""
+
+    type: Literal["login"]
+    result: Literal["success", "failure"]
+    method: Short | None = None
+    user_agent: Long | None = None
+
+
+class AccountChange(_Common):
+    """A change to the customer's account."""
+
+    type: Literal["account_change"]
+    change: Literal["phone", "password", "email", "device", "payee_added", "limit"]
+    detail: Long | None = None
+
+
+class Status(_Common):
+    """What the bank did with an earlier payment."""
+
+    type: Literal["status"]
+    event: Id
+    state: Literal["executed", "cancelled", "reversed"]
+
+
+class LabelEvent(_Part):
+    """A fraud label, sent as an event."""
+
+    type: Literal["label"]
+    id: Id | None = None
+    event: Id
+    fraud: bool
+    source: Literal["chargeback", "officer", "customer"]
+    time: Instant
+    customer: Id | None = None
+
+
+Event = Annotated[
+    Transaction | Login | AccountChange | Status | LabelEvent, Field(discriminator="type")
+]
+_EVENT: TypeAdapter[Transaction | Login | AccountChange | Status | LabelEvent] = TypeAdapter(Event)
+
+
+def _walk(value: object) -> Iterator[tuple[str, str, object]]:
+    """Every named field at any depth; a stack, since the depth is the sender's choice."""
+    stack: list[tuple[str, object]] = [("", value)]
+    while stack:
+        path, here = stack.pop()
+        if isinstance(here, dict):
+            for key, inner in here.items():
+                below = f"{path}.{key}" if path else str(key)
+                yield below, str(key), inner
+                stack.append((below, inner))
+        elif isinstance(here, list):
+            stack.extend((f"{path}[{place}]", inner) for place, inner in enumerate(here))
+
+
+_DIGIT_RUN = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)")
+
+
+def holds_card_number(text: str) -> bool:
+    """True where a text holds a run of 13-19 digits that passes the Luhn check."""
+    return any(luhn(re.sub(r"[ -]", "", run)) for run in _DIGIT_RUN.findall(text))
+
+
+def screen(raw: object) -> None:
+    """Refuse what must never be stored: secret fields by name, card numbers in free text."""
+    problems = [
+        Problem(path, "no field of that name (secrets are never taken)", "a value, not shown")
+        for path, key, _ in _walk(raw)
+        if key.lower() in FORBIDDEN_NAMES
+    ]
+    for path, _, value in _walk(raw):
+        if path in SCANNED_FOR_CARDS and isinstance(value, str) and holds_card_number(value):
+            problems.append(Problem(path, "no card number in it", "a run of digits like a card's"))
+    if problems:
+        raise Refused(problems)
+
+
+def _count_unknown(raw: Mapping[str, Any], model: type[BaseModel]) -> int:
+    parts: dict[str, type[BaseModel]] = {"device": Device, "geo": Geo, "payee": Payee}
+    unknown = 0
+    for key, value in raw.items():
+        if key not in model.model_fields:
+            unknown += 1
+        elif key in parts and isinstance(value, dict):
+            unknown += sum(1 for inner in value if inner not in parts[key].model_fields)
+    return unknown
+
+
+_TYPES: Mapping[str, type[BaseModel]] = {
+    "transaction": Transaction,
+    "login": Login,
+    "account_change": AccountChange,
+    "status": Status,
+    "label": LabelEvent,
+}
+_NEEDED = {
+    "missing": "a value",
+    "string_pattern_mismatch": "text of the form {pattern}",
+    "string_too_long": "at most {max_length} characters",
+    "string_too_short": "at least {min_length} character",
+    "too_short": "at least {min_length} character",
+    "too_long": "at most {max_length} characters",
+    "literal_error": "one of {expected}",
+    "model_attributes_type": "an object",
+    "model_type": "an object",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "float_type": "a number",
+    "float_parsing": "a number",
+}
+
+
+def _problem(error: Mapping[str, Any]) -> Problem:
+    place = [str(step) for step in error["loc"] if str(step) not in _TYPES]
+    text = str(error.get("ctx", {}).get("error", ""))
+    needed = _NEEDED.get(error["type"], "").format(**error.get("ctx", {}))
+    if not needed:
+        needed = text.removeprefix("needed ").split(", got ")[0] or str(error["msg"])
+    value = error.get("input")
+    if error["type"] == "missing":
+        got = "nothing"
+    elif ", got " in text:
+        got = text.split(", got ", 1)[1]
+    else:
+        got = type(value).__name__ if not isinstance(value, str) else f"{len(value)} characters"
+    field = ".".join(place) or ("amount" if "amount" in text or "decimal" in text else "body")
+    if field == "body" and "currency" in text:
+        field = "currency"
+    return Problem(field, needed, got)
+
+
+def parse(
+    raw: object, arrived: datetime
+) -> tuple[Transaction | Login | AccountChange | Status | LabelEvent, int]:
+    """Screen and parse one body; give the event and the count of unknown fields dropped.
+
+    Raises `Refused` with each field, what was needed and what was got. ``arrived`` bounds the
+    event's time: more than five minutes ahead of it is refused, so that a wrong clock of one
+    sender can't move the watermark.
+    """
+    if not isinstance(raw, dict):
+        raise Refused([Problem("body", "a JSON object", type(raw).__name__)])
+    screen(raw)
+    kind = raw.get("type")
+    if not isinstance(kind, str) or kind not in _TYPES:
+        got = kind if isinstance(kind, str) and len(kind) <= 32 else type(kind).__name__
+        raise Refused([Problem("type", "one of " + ", ".join(_TYPES), str(got))])
+    try:
+        event = _EVENT.validate_python(raw)
+    except ValidationError as wrong:
+        raise Refused([_problem(error) for error in wrong.errors(include_url=False)]) from None
+    if event.time > arrived + FUTURE_TOLERANCE:
+        ahead = int((event.time - arrived).total_seconds())
+        needed = "a time at most 5 minutes ahead of the arrival"
+        raise Refused([Problem("time", needed, f"one {ahead} s ahead")])
+    return event, _count_unknown(raw, _TYPES[kind])
+
+
+def micros(time: datetime) -> int:
+    """Microseconds since 1970 in UTC, exact."""
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def instant(time_us: int) -> datetime:
+    """The aware UTC time of microseconds since 1970."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
+
+
+def rfc3339(time_us: int) -> str:
+    """Microseconds since 1970 as RFC 3339 in UTC with six digits."""
+    return instant(time_us).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Moment(NamedTuple):
+    """An accepted event on its way through the flow; personal values are tokens.
+
+    ``time_us`` and ``accepted_us`` are microseconds since 1970 (UTC), ``amount`` minor units of
+    ``currency``, ``amount_base`` minor units of the base currency (None: no rate, or no amount),
+    ``position`` the place in the source, ``late`` the judgement of the source's watermark.
+    """
+
+    id: str
+    type: str
+    time_us: int
+    customer: str
+    accepted_us: int
+    partition: int
+    position: int
+    late: bool = False
+    reply: str | None = None
+    trace: str = ""
+    amount: int | None = None
+    currency: str | None = None
+    amount_base: int | None = None
+    payee: str | None = None
+    payee_sealed: str | None = None
+    payee_country: str | None = None
+    kind: str | None = None
+    device: str | None = None
+    ip: str | None = None
+    country: str | None = None
+    lat: float | None = None
+    lon: float | None = None
+    channel: str | None = None
+    session: str | None = None
+    result: str | None = None
+    change: str | None = None
+    refers_to: str | None = None
+    state: str | None = None
+    terminal: str | None = None
+    card: str | None = None
+
+
+def moment(
+    envelope: Mapping[str, Any],
+    *,
+    partition: int,
+    position: int,
+    watermark_us: int,
+    lateness_us: int,
+    rates: money.Rates,
+) -> Moment:
+    """Make a walking event of an accepted one (the JSON of ``rb:events:<p>``)."""
+    event = envelope["event"]
+    time_us = micros(datetime.fromisoformat(event["time"]))
+    payee = event.get("payee") or {}
+    geo = event.get("geo") or {}
+    device = event.get("device") or {}
+    amount = currency = base = None
+    if event["type"] == "transaction":
+        currency = event["currency"]
+        amount = money.minor_units(event["amount"], currency)
+        base = rates.to_base(amount, currency, instant(time_us).date())
+    return Moment(
+        id=event["id"],
+        type=event["type"],
+        time_us=time_us,
+        customer=event["customer"],
+        accepted_us=micros(datetime.fromisoformat(envelope["accepted"])),
+        partition=partition,
+        position=position,
+        late=time_us < watermark_us - lateness_us,
+        reply=envelope.get("reply"),
+        trace=envelope.get("trace", ""),
+        amount=amount,
+        currency=currency,
+        amount_base=base,
+        payee=payee.get("account"),
+        payee_sealed=payee.get("sealed"),
+        payee_country=payee.get("country"),
+        kind=event.get("kind"),
+        device=device.get("id"),
+        ip=event.get("ip"),
+        country=geo.get("country"),
+        lat=geo.get("lat"),
+        lon=geo.get("lon"),
+        channel=event.get("channel"),
+        session=event.get("session"),
+        result=event.get("result"),
+        change=event.get("change"),
+        refers_to=event.get("event"),
+        state=event.get("state"),
+        terminal=event.get("terminal"),
+        card=event.get("card"),
+    )
+
+
+def amount_of(moment: Moment) -> Decimal:
+    """The amount of a payment in its own currency."""
+    if moment.amount is None or moment.currency is None:
+        return Decimal(0)
+    return Decimal(money.plain(moment.amount, moment.currency))
