@@ -53,8 +53,8 @@ lock: ## write the lock files anew from pyproject.toml
 	@scripts/lock.sh
 
 .PHONY: clean
-clean: ## remove what was made: .venv, caches, and the demo's data in ./var
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info var
+clean: ## remove what make made: .venv and caches (never ./var: a ledger may lie in it)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: setup-run
