@@ -1,0 +1,231 @@
+"""What is open between the bank and one customer, and what does an answer change?
+
+::
+
+                         +-- confirm in time, not replayed --> confirmed --- deny ---+
+    asked --> open ------+-- deny (not_me | cancel) ---------> denied                |
+                         +-- silence past the deadline ------> expired               v
+                         +-- no channel reached -------------> unreachable      contradicted
+                         +-- the bank cancelled -------------> withdrawn       (case and alert)
+
+The customer's shard owns a `Conversation` and applies answers in the order of the answers' stream.
+A state that was left is never entered again: the first answer counts, silence never approves, no
+confirm follows a deny, and a late confirm is recorded and changes nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+DAY_US = 86_400_000_000
+KEPT_CLOSED_US = 7 * DAY_US
+STATES = ("confirmed", "denied", "expired", "unreachable", "withdrawn")
+FINAL_DECISION: Mapping[str, str] = {
+    "confirmed": "approve",
+    "denied": "decline",
+    "expired": "decline",
+    "unreachable": "review",
+    "withdrawn": "decline",
+}
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question as it was put; ``amount_base`` in minor units, times in microseconds."""
+
+    id: str
+    event: str
+    asked_us: int
+    expires_us: int
+    amount_base: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as its receiver passed it on, after checking who sent it."""
+
+    challenge: str
+    decision: str
+    reason: str | None
+    layer: str
+    strength: str
+    received_us: int
+    delayed: bool
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a challenge ended; ``decision`` is what the bank does with the payment."""
+
+    event: str
+    challenge: str
+    state: str
+    decision: str
+    at_us: int
+    by: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What an answer was worth: a verdict in one word, and the outcome if it brought one.
+
+    Verdicts: ``counted``, ``unknown`` (no such question), ``duplicate`` (same answer again),
+    ``late`` (the question is closed), ``delayed`` (a confirm that was stored on its way),
+    ``unsigned`` (a confirm above the limit without a signature), ``contradicted`` (a deny after a
+    confirm), ``frozen`` (a confirm after a contradiction).
+    """
+
+    verdict: str
+    event: str | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass(slots=True)
+class Conversation:
+    """What is open with one customer, and what closed lately. Changed only by its own shard."""
+
+    open: dict[str, Asked] = field(default_factory=dict)
+    closed: dict[str, tuple[str, str, int]] = field(default_factory=dict)
+    asked_us: list[int] = field(default_factory=list)
+    confirmed: list[tuple[int, int]] = field(default_factory=list)
+    frozen: bool = False
+
+    def dump(self) -> bytes:
+        """The durable form, with its version."""
+        return orjson.dumps(
+            {
+                "v": _FORMAT,
+                "open": [
+                    [a.id, a.event, a.asked_us, a.expires_us, a.amount_base]
+                    for a in self.open.values()
+                ],
+                "closed": self.closed,
+                "asked": self.asked_us,
+                "confirmed": self.confirmed,
+                "frozen": self.frozen,
+            }
+        )
+
+    @classmethod
+    def load(cls, raw: bytes) -> "Conversation":
+        """Read the durable form of this version or an older one."""
+        kept = orjson.loads(raw)
+        if kept["v"] > _FORMAT:
+            raise ValueError(f"conversation: needed format {_FORMAT} or older, got {kept['v']}")
+        return cls(
+            open={row[0]: Asked(*row) for row in kept["open"]},
+            closed={key: (row[0], row[1], row[2]) for key, row in kept["closed"].items()},
+            asked_us=list(kept["asked"]),
+            confirmed=[(at, amount) for at, amount in kept["confirmed"]],
+            frozen=kept["frozen"],
+        )
+
+    def asked_within(self, now_us: int, span_us: int) -> int:
+        """How often the customer was asked in ``(now - span, now]``."""
+        return sum(1 for at in self.asked_us if now_us - span_us < at <= now_us)
+
+    def ask(self, question: Asked) -> None:
+        """Note a question that was put. Noting the same one twice changes nothing."""
+        if question.id in self.open or question.id in self.closed:
+            return
+        self._forget(question.asked_us)
+        self.open[question.id] = question
+        self.asked_us.append(question.asked_us)
+
+    def hear(self, answer: Answer, unsigned_limit: int | None = None) -> Heard:
+        """Apply one answer; ``unsigned_limit`` bounds unsigned confirms of 24 h (minor units)."""
+        question = self.open.get(answer.challenge)
+        if question is None:
+            return self._hear_again(answer)
+        if answer.decision == "deny":
+            if answer.received_us >= question.expires_us:
+                return Heard("late", question.event)
+            return self._close(question, "denied", answer.received_us, "customer", answer.reason)
+        if answer.decision != "confirm":
+            raise ValueError(f"answer: needed confirm or deny, got {answer.decision!r}")
+        if answer.received_us >= question.expires_us:
+            return Heard("late", question.event)
+        if answer.delayed:
+            return Heard("delayed", question.event)
+        if self.frozen:
+            return Heard("frozen", question.event)
+        if answer.strength != "signed":
+            since = answer.received_us - DAY_US
+            spent = sum(amount for at, amount in self.confirmed if at > since)
+            if unsigned_limit is not None and spent + question.amount_base > unsigned_limit:
+                return Heard("unsigned", question.event)
+            self.confirmed.append((answer.received_us, question.amount_base))
+        return self._close(question, "confirmed", answer.received_us, "customer", None)
+
+    def _hear_again(self, answer: Answer) -> Heard:
+        known = self.closed.get(answer.challenge)
+        if known is None:
+            return Heard("unknown")
+        state, event, _ = known
+        if state == "confirmed" and answer.decision == "deny":
+            self.frozen = True
+            self.closed[answer.challenge] = ("contradicted", event, answer.received_us)
+            return Heard("contradicted", event)
+        same = {"confirmed": "confirm", "denied": "deny", "contradicted": "deny"}.get(state)
+        return Heard("duplicate" if same == answer.decision else "late", event)
+
+    def expire(self, heard_until_us: int) -> Iterator[Outcome]:
+        """End each question whose deadline lies before the time up to which answers were read."""
+        for question in [q for q in self.open.values() if q.expires_us <= heard_until_us]:
+            ended = self._close(question, "expired", question.expires_us, "timer", None).outcome
+            if ended is not None:
+                yield ended
+
+    def withdraw(self, event: str, at_us: int) -> Outcome | None:
+        """End the question about an event that the bank cancelled, executed or reversed."""
+        for question in self.open.values():
+            if question.event == event:
+                return self._close(question, "withdrawn", at_us, "bank", None).outcome
+        return None
+
+    def give_up(self, challenge: str, at_us: int, why: str) -> Outcome | None:
+        """End a question that no channel could carry."""
+        question = self.open.get(challenge)
+        if question is None:
+            return None
+        return self._close(question, "unreachable", at_us, "notifier", why).outcome
+
+    def settle(self, recorded: Outcome) -> None:
+        """Take over an outcome that is already on record (a replay computes no new one)."""
+        question = self.open.pop(recorded.challenge, None)
+        if question is not None:
+            self.closed[recorded.challenge] = (recorded.state, recorded.event, recorded.at_us)
+
+    def _close(self, question: Asked, state: str, at_us: int, by: str, reason: str | None) -> Heard:
+        del self.open[question.id]
+        self.closed[question.id] = (state, question.event, at_us)
+        ended = Outcome(
+            question.event, question.id, state, FINAL_DECISION[state], at_us, by, reason
+        )
+        return Heard("counted", question.event, ended)
+
+    def _forget(self, now_us: int) -> None:
+        self.asked_us = [at for at in self.asked_us if at > now_us - KEPT_CLOSED_US]
+        self.confirmed = [pair for pair in self.confirmed if pair[0] > now_us - KEPT_CLOSED_US]
+        self.closed = {
+            key: row for key, row in self.closed.items() if row[2] > now_us - KEPT_CLOSED_US
+        }
+
+
+def answer_from(entry: Mapping[str, Any], position: str, received_us: int) -> Answer:
+    """Make an `Answer` of the JSON on ``rb:answers``."""
+    return Answer(
+        challenge=entry["challenge"],
+        decision=entry["decision"],
+        reason=entry.get("reason"),
+        layer=entry.get("layer", "E"),
+        strength=entry.get("strength", "claimed"),
+        received_us=received_us,
+        delayed=bool(entry.get("delayed")),
+        position=position,
+    )

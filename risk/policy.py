@@ -1,0 +1,193 @@
+"""Which of the four outcomes follows from score, rules, amount and what the customer bears?
+
+Monotone: the strictest of what the score and the rules demand is what happens, so more risk never
+gets a milder action. A reached cap on questions means ``review``, never ``approve``.
+"""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from risk import events, money
+from risk.challenge import DAY_US, Conversation
+from risk.failing import FailLimits
+from risk.rules import MILD_TO_STRICT, OUTCOMES, Hit, Rule, Value, hits, read_rules, written
+
+
+class BadPolicy(ValueError):
+    """A policy file that can't be used: what was needed, what was got."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """From this score on, this outcome."""
+
+    at_least: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The policy of one file; amounts in minor units of the base currency."""
+
+    steps: tuple[Step, ...]
+    asked_per_day: int
+    open_at_once: int
+    answer_within_us: int
+    unsigned_limit: int | None
+    fail: FailLimits
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """Everything that judges, as one immutable whole with one hash."""
+
+    rules: tuple[Rule, ...]
+    policy: Policy
+    sha256: str
+    rates: money.Rates
+
+
+class Judged(NamedTuple):
+    """An outcome with its reasons; ``asks`` where the customer is to be asked."""
+
+    outcome: str
+    reasons: list[dict[str, Any]]
+    hits: list[Hit]
+
+
+def _minor(document: Mapping[str, Any], name: str, currency: str) -> int:
+    value = document.get(name)
+    if not isinstance(value, str):
+        raise BadPolicy(f"policy: needed an amount as text in {name!r}, got {value!r}")
+    return money.minor_units(value, currency)
+
+
+def read_policy(document: Mapping[str, Any], base: str) -> Policy:
+    """Make a policy of a parsed file (format 1), or raise `BadPolicy`."""
+    if document.get("version") != 1:
+        raise BadPolicy(f"policy: needed 'version: 1', got {document.get('version')!r}")
+    steps = tuple(Step(int(row["at_least"]), str(row["outcome"])) for row in document["score"])
+    for step in steps:
+        if step.outcome not in OUTCOMES:
+            raise BadPolicy(f"policy: needed an outcome of {OUTCOMES}, got {step.outcome!r}")
+    ranks = [(step.at_least, MILD_TO_STRICT[step.outcome]) for step in steps]
+    if ranks != sorted(ranks, reverse=True):
+        raise BadPolicy("policy: needed score steps from strict to mild with falling scores")
+    asking, fail = document["asking"], document["fail_open"]
+    limit = asking.get("unsigned_confirm_limit_24h")
+    return Policy(
+        steps=steps,
+        asked_per_day=int(asking["per_customer_24h"]),
+        open_at_once=int(asking["open_at_once"]),
+        answer_within_us=int(asking["answer_within_seconds"]) * 1_000_000,
+        unsigned_limit=None if limit is None else money.minor_units(limit, base),
+        fail=FailLimits(
+            open_below=_minor(fail, "below", base),
+            per_customer=_minor(fail, "per_customer_hour", base),
+            per_payee=_minor(fail, "per_payee_hour", base),
+            overall=_minor(fail, "overall_hour", base),
+        ),
+    )
+
+
+def rule_set(
+    rules: Mapping[str, Any],
+    policy: Mapping[str, Any],
+    rates: money.Rates,
+    feature_names: Collection[str],
+) -> RuleSet:
+    """Bind rules and policy into one immutable set; the hash is of what the files say."""
+    table = {
+        code: [[str(day), str(rate)] for day, rate in rows] for code, rows in rates.dated.items()
+    }
+    whole = {"rules": rules, "policy": policy, "rates": {"base": rates.base, "dated": table}}
+    digest = hashlib.sha256(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return RuleSet(read_rules(rules, feature_names), read_policy(policy, rates.base), digest, rates)
+
+
+def _event_values(moment: events.Moment) -> dict[str, Value]:
+    return {
+        "event.type": moment.type,
+        "event.amount": moment.amount_base,
+        "event.channel": moment.channel,
+        "event.kind": moment.kind,
+        "event.country": moment.country,
+        "event.change": moment.change,
+    }
+
+
+def judge(
+    moment: events.Moment,
+    features: Mapping[str, Value],
+    score: int,
+    rules: RuleSet,
+    conversation: Conversation,
+    now_us: int,
+) -> Judged:
+    """Give the outcome of one event and why. Only a payment is asked about."""
+    values = {**features, **_event_values(moment), "score": score}
+    held = list(hits(rules.rules, moment.type, values))
+    reasons: list[dict[str, Any]] = []
+    outcome = "approve"
+    for step in rules.policy.steps:
+        if score >= step.at_least:
+            outcome = step.outcome
+            reasons.append(
+                {
+                    "code": "score",
+                    "text": "The model finds this event unlike the customer's usual ones.",
+                    "feature": "score",
+                    "value": score,
+                    "operator": ">=",
+                    "threshold": step.at_least,
+                }
+            )
+            break
+    for hit in held:
+        if MILD_TO_STRICT[hit.rule.action] > MILD_TO_STRICT[outcome]:
+            outcome = hit.rule.action
+        first, value = hit.rule.when[0], hit.values[0]
+        reasons.append(
+            {
+                "code": hit.rule.id,
+                "text": hit.rule.text,
+                "feature": first.name,
+                "value": written(value),
+                "operator": first.symbol,
+                "threshold": written(first.threshold),
+            }
+        )
+    if moment.type == "transaction" and moment.amount_base is None:
+        reasons.append(_plain("no_rate", f"No dated rate from {moment.currency} is known."))
+    if moment.late:
+        reasons.append(_plain("late", "The event came later than the lateness bound."))
+    if outcome == "challenge":
+        outcome = _may_ask(moment, rules.policy, conversation, now_us, reasons)
+    return Judged(outcome, reasons, held)
+
+
+def _may_ask(
+    moment: events.Moment,
+    policy: Policy,
+    conversation: Conversation,
+    now_us: int,
+    reasons: list[dict[str, Any]],
+) -> str:
+    if moment.type != "transaction":
+        reasons.append(_plain("not_askable", "Only a payment can be asked about."))
+        return "review"
+    if conversation.asked_within(now_us, DAY_US) >= policy.asked_per_day:
+        reasons.append(_plain("asked_enough", "The customer was asked often enough today."))
+        return "review"
+    if len(conversation.open) >= policy.open_at_once:
+        reasons.append(_plain("open_enough", "Enough questions are open with this customer."))
+        return "review"
+    return "challenge"
+
+
+def _plain(code: str, text: str) -> dict[str, Any]:
+    return {"code": code, "text": text}
