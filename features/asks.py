@@ -1,0 +1,236 @@
+"""What may be asked of an entity's past? One small class an ask, one line each in the catalogue.
+
+Windows are (t - W, t] in event time and include the event itself; comparisons with the entity's
+own normal (z-score, ratio) are with earlier payments alone. ``docs/semantics.md`` has the rest.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from math import sqrt
+from typing import ClassVar
+
+from features.describer import Sight, Windowed
+from features.moment import SECOND, SETTLED, Value, span
+
+
+def count(window: str) -> Windowed:
+    """How many payments."""
+    return Windowed(f"count.{window}", "count", 2, f"payments within {window}", "count", window)
+
+
+def total(window: str) -> Windowed:
+    """How much in all; payments without a base amount are skipped, none at all is 0."""
+    meaning = f"sum of amounts within {window}"
+    return Windowed(f"sum.amount.{window}", "money", 2, meaning, "sum", window)
+
+
+def mean(window: str) -> Windowed:
+    """How much on average; None without any amount."""
+    meaning = f"mean amount within {window}"
+    return Windowed(f"mean.amount.{window}", "money", 2, meaning, "mean", window)
+
+
+class _Over:
+    """An ask over a window."""
+
+    aggregate: ClassVar[str]
+    unit: ClassVar[str]
+    words: ClassVar[str]
+    grade: ClassVar[int] = 2
+    beyond: ClassVar[int] = 0  # how far before the window's beginning it looks
+
+    def __init__(self, window: str) -> None:
+        self.name = f"{self.aggregate}.{window}"
+        self.meaning = self.words.format(window)
+        self.reach = span(window) + self.beyond
+
+
+class _Ever:
+    """An ask without a window."""
+
+    name: ClassVar[str]
+    unit: ClassVar[str]
+    meaning: ClassVar[str]
+    grade: ClassVar[int] = 2
+    reach: ClassVar[int] = 0
+
+
+class Deviation(_Over):
+    """Population standard deviation of the amounts, this one included; None without any."""
+
+    aggregate = "std.amount"
+    unit = "money"
+    words = "standard deviation of amounts within {}"
+
+    def of(self, sight: Sight) -> Value:
+        """From exact whole-number sums, so that no order of arrival shows in it."""
+        n, s, q = sight.profile.payments.squares(sight.time - self.reach, sight.time)
+        if sight.amount is not None:
+            n, s, q = n + 1, s + sight.amount, q + sight.amount * sight.amount
+        return sqrt(n * q - s * s) / n if n else None
+
+
+class ZScore(_Over):
+    """How many standard deviations this amount lies above the mean of the earlier ones.
+
+    None with fewer than three earlier amounts, or where they are all the same.
+    """
+
+    aggregate = "zscore.amount"
+    unit = "ratio"
+    words = "amount against mean and deviation of the earlier ones within {}"
+
+    def of(self, sight: Sight) -> Value:
+        """(amount - mean) / population standard deviation."""
+        if sight.amount is None:
+            return None
+        n, s, q = sight.profile.payments.squares(sight.time - self.reach, sight.time)
+        spread = n * q - s * s
+        if n < 3 or spread <= 0:
+            return None
+        return (n * sight.amount - s) / sqrt(spread)
+
+
+class Ratio(_Over):
+    """This amount over the mean of the earlier ones; None without any, or where that is <= 0."""
+
+    aggregate = "ratio.amount"
+    unit = "ratio"
+    words = "amount over the mean of the earlier ones within {}"
+
+    def of(self, sight: Sight) -> Value:
+        """amount / mean."""
+        if sight.amount is None:
+            return None
+        _, priced, total = sight.profile.payments.tally(sight.time - self.reach, sight.time)
+        return sight.amount * priced / total if total > 0 else None
+
+
+class SinceLast(_Ever):
+    """Seconds since the latest earlier payment, however long ago; 0 at the same time."""
+
+    name = "since_last"
+    unit = "seconds"
+    meaning = "seconds since the payment before"
+
+    def of(self, sight: Sight) -> Value:
+        """None if there was none."""
+        last = sight.profile.payments.last(sight.time)
+        return None if last is None else (sight.time - last) / SECOND
+
+
+class SinceFirst(_Ever):
+    """Seconds since the first payment ever seen: how long this entity is known."""
+
+    name = "since_first"
+    unit = "seconds"
+    meaning = "seconds since the first payment known"
+
+    def of(self, sight: Sight) -> Value:
+        """None if there was none by then."""
+        first = sight.profile.payments.first
+        return None if first is None or first > sight.time else (sight.time - first) / SECOND
+
+
+class NewPayee(_Ever):
+    """1 if this customer is not known to have paid this payee before, else 0."""
+
+    name = "new_payee"
+    unit = "flag"
+    meaning = "1: no earlier payment to this payee (of the 256 met most recently)"
+
+    def of(self, sight: Sight) -> Value:
+        """None where the event has no payee."""
+        payee = sight.event.payee
+        return None if payee is None else int(not sight.profile.payees.knew(payee, sight.time))
+
+
+class FraudCount(_Over):
+    """How many payments *became known* as frauds within the window, and still count as such."""
+
+    aggregate = "fraud_count"
+    unit = "count"
+    words = "payments that became known as frauds within {}"
+
+    def of(self, sight: Sight) -> Value:
+        """By the time of knowing, in (t - W, t]."""
+        frauds = sight.profile.frauds
+        return frauds.count(sight.time - self.reach, sight.time) if frauds else 0
+
+
+class FraudRisk(_Over):
+    """Of the payments *made* in (t - 7 d - W, t - 7 d], the share that is known as fraud at t.
+
+    The delayed risk of the Fraud Detection Handbook (Le Borgne et al., 2022, chapter 3): payments
+    younger than 7 days are left out since most of their frauds are not known yet.
+    """
+
+    aggregate = "fraud_risk"
+    unit = "ratio"
+    words = "share of frauds among the payments made within {} before the last 7d"
+    beyond = SETTLED
+
+    def of(self, sight: Sight) -> Value:
+        """None without any such payment."""
+        until, after = sight.time - SETTLED, sight.time - self.reach
+        payments, _, _ = sight.profile.payments.tally(after, until)
+        if not payments:
+            return None
+        happened = sight.happened
+        frauds = bisect_right(happened, until) - bisect_right(happened, after)
+        return min(1.0, frauds / payments)
+
+
+class SinceFraud(_Over):
+    """Seconds since the latest payment that is known as a fraud; None without any in reach."""
+
+    aggregate = "since_fraud"
+    unit = "seconds"
+    words = "seconds since the latest payment within {} that is a known fraud"
+
+    def of(self, sight: Sight) -> Value:
+        """By the time of the payment, not of the label."""
+        happened = sight.happened
+        if not happened or happened[-1] <= sight.time - self.reach:
+            return None
+        return (sight.time - happened[-1]) / SECOND
+
+
+class FraudRun(_Over):
+    """How many of the latest payments that can be known are frauds, with no honest one between.
+
+    A payment that nobody called a fraud within 7 days proved honest.
+    """
+
+    aggregate = "fraud_run"
+    unit = "count"
+    words = "known frauds within {} since the last payment that proved honest"
+
+    def of(self, sight: Sight) -> Value:
+        """0 without a run."""
+        return len(self.run(sight))
+
+    def run(self, sight: Sight) -> list[int]:
+        """The times of the run's payments, sorted."""
+        happened = sight.happened
+        if not happened:
+            return happened
+        after = sight.time - self.reach
+        honest = sight.profile.payments.last_but(sight.time - SETTLED, frozenset(happened))
+        if honest is not None and honest > after:
+            after = honest
+        return happened[bisect_right(happened, after) :]
+
+
+class FraudRunAge(FraudRun):
+    """Seconds since the first payment of the fraud run; None without one."""
+
+    aggregate = "fraud_run_age"
+    unit = "seconds"
+    words = "seconds since the first payment of the fraud run within {}"
+
+    def of(self, sight: Sight) -> Value:
+        """By the time of the payment."""
+        run = self.run(sight)
+        return (sight.time - run[0]) / SECOND if run else None

@@ -1,0 +1,86 @@
+"""Which features are there? All of them stand here; nothing is found by magic.
+
+To add one: a line below, a test, and a note in ``docs/semantics.md`` if it is of a new kind
+(``docs/adding.md``). A name is a promise: rules, models and records use it.
+"""
+
+from __future__ import annotations
+
+from features import asks, surface
+from features.describer import Describer, Feature
+
+CUSTOMER = Describer(
+    "customer",
+    (
+        asks.count("1m"),
+        asks.count("1h"),
+        asks.count("24h"),
+        asks.count("7d"),
+        asks.count("30d"),
+        asks.total("1m"),
+        asks.total("1h"),
+        asks.total("24h"),
+        asks.total("7d"),
+        asks.total("30d"),
+        asks.mean("1m"),
+        asks.mean("1h"),
+        asks.mean("24h"),
+        asks.mean("7d"),
+        asks.mean("30d"),
+        asks.ZScore("14d"),
+        asks.Ratio("30d"),
+        asks.SinceLast(),
+        asks.SinceFirst(),
+        asks.NewPayee(),
+        asks.FraudCount("7d"),
+        asks.FraudCount("30d"),
+        asks.SinceFraud("30d"),
+    ),
+    owner=lambda event: event.customer,
+    labelled=lambda label: label.customer,
+    meets=lambda event: event.payee,
+)
+
+PAYEE = Describer(
+    "payee",
+    (
+        asks.count("1m"),
+        asks.count("1h"),
+        asks.count("24h"),
+        asks.count("7d"),
+        asks.count("30d"),
+        asks.total("1m"),
+        asks.total("1h"),
+        asks.total("24h"),
+        asks.total("7d"),
+        asks.total("30d"),
+        asks.mean("1m"),
+        asks.mean("1h"),
+        asks.mean("24h"),
+        asks.mean("7d"),
+        asks.mean("30d"),
+        asks.SinceLast(),
+        asks.SinceFirst(),
+        asks.FraudCount("7d"),
+        asks.FraudCount("30d"),
+        asks.FraudRisk("1d"),
+        asks.FraudRisk("7d"),
+        asks.FraudRisk("30d"),
+        asks.SinceFraud("30d"),
+        asks.FraudRun("30d"),
+        asks.FraudRunAge("30d"),
+    ),
+    owner=lambda event: event.payee,
+    labelled=lambda label: label.payee,
+)
+
+#: One describer a kind of key, in the order of the stages.
+DESCRIBERS: tuple[Describer, ...] = (CUSTOMER, PAYEE)
+
+#: Every feature there is, the event's own first.
+FEATURES: tuple[Feature, ...] = surface.FEATURES + tuple(
+    feature for describer in DESCRIBERS for feature in describer.features
+)
+
+#: By name, for rules and views that refuse a name nobody describes.
+BY_NAME: dict[str, Feature] = {feature.name: feature for feature in FEATURES}

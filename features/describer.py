@@ -1,0 +1,245 @@
+"""How does one kind of key (a customer, a payee) describe an event by its own past?
+
+A ``Describer`` is a key and a list of asks (``asks.py``); a ``Profile`` is the past of one entity
+of that key: what it was paid, which of it were frauds, whom it knows. Describe, then observe:
+
+    profile.describe(event)   what was usual before it, and this event in it; changes nothing
+    profile.observe(event)    now it is history (never a late event: the caller sees to that)
+    profile.hear(label)       what became known about an earlier one
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final, Protocol
+
+from features.acquaintances import Acquaintances
+from features.frauds import Frauds
+from features.moment import LATENESS, SETTLED, Event, Label, Value, span
+from features.timeline import LARGEST, Timeline
+
+#: What a stored profile begins with; the byte after it is the version of the format.
+MAGIC: Final = b"RBP"
+VERSION: Final = 1
+_SECTION: Final = Struct("<BI")
+
+#: Sections of a stored profile. A number is never given to anything else.
+PAYMENTS, FRAUDS, PAYEES = 1, 2, 3
+
+
+class ProfileError(Exception):
+    """A stored profile can't be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A name that rules, models and reasons use, and what stands behind it."""
+
+    name: str
+    unit: str  # count | money (minor units of the base currency) | seconds | flag | ratio | other
+    grade: int  # 1 harmless, 2 says something of a person's habits, 3 sensitive
+    meaning: str
+
+
+class Ask(Protocol):
+    """One thing to be told of an entity: its name without the key, and how to find it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def grade(self) -> int: ...
+    @property
+    def meaning(self) -> str: ...
+    @property
+    def reach(self) -> int:
+        """How far back it looks, in microseconds."""
+        ...
+
+    def of(self, sight: Sight) -> Value: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Windowed:
+    """Count, sum or mean over a window; these are answered all at once, not one by one."""
+
+    name: str
+    unit: str
+    grade: int
+    meaning: str
+    aggregate: str
+    window: str
+
+    @property
+    def reach(self) -> int:
+        return span(self.window)
+
+
+class Sight:
+    """An entity's past as seen from one event: what an ask may look at."""
+
+    __slots__ = ("_happened", "amount", "event", "here", "profile", "time")
+
+    def __init__(self, profile: Profile, event: Event) -> None:
+        self.profile = profile
+        self.event = event
+        self.time = event.time_us
+        self.here = event.type == "transaction"
+        amount = event.amount_base if self.here else None
+        self.amount = None if amount is None else max(-LARGEST, min(LARGEST, amount))
+        self._happened: list[int] | None = None
+
+    @property
+    def happened(self) -> list[int]:
+        """Event times of the frauds known by now, sorted."""
+        if self._happened is None:
+            frauds = self.profile.frauds
+            self._happened = frauds.happened(self.time) if frauds else []
+        return self._happened
+
+
+class Describer:
+    """A kind of key, with everything that is asked of its entities."""
+
+    def __init__(
+        self,
+        key: str,
+        asks: Iterable[Windowed | Ask],
+        *,
+        owner: Callable[[Event], str | None],
+        labelled: Callable[[Label], str | None],
+        meets: Callable[[Event], str | None] | None = None,
+    ) -> None:
+        """``meets`` says whom the entity is known to after an event (a customer: its payees)."""
+        self.key = key
+        self._owner, self._labelled, self.meets = owner, labelled, meets
+        asked = tuple(asks)
+        self.features: tuple[Feature, ...] = tuple(
+            Feature(f"{key}.{ask.name}", ask.unit, ask.grade, ask.meaning) for ask in asked
+        )
+        windowed = [ask for ask in asked if isinstance(ask, Windowed)]
+        spans = sorted({span(ask.window) for ask in windowed}, reverse=True)
+        self.spans: tuple[int, ...] = tuple(spans)
+        named = {(ask.aggregate, span(ask.window)): f"{key}.{ask.name}" for ask in windowed}
+        self.names: tuple[tuple[str | None, str | None, str | None], ...] = tuple(
+            (named.get(("count", s)), named.get(("sum", s)), named.get(("mean", s))) for s in spans
+        )
+        self.others: tuple[tuple[str, Callable[[Sight], Value]], ...] = tuple(
+            (f"{key}.{ask.name}", ask.of) for ask in asked if not isinstance(ask, Windowed)
+        )
+        self.keep = max([ask.reach for ask in asked] + [SETTLED]) + LATENESS
+
+    def entity(self, event: Event) -> str | None:
+        """Whose past describes this event; None: it has nobody of this kind."""
+        return self._owner(event)
+
+    def entity_of_label(self, label: Label) -> str | None:
+        """Whose past this label is about."""
+        return self._labelled(label)
+
+    def new(self) -> Profile:
+        """The profile of an entity never seen before."""
+        return Profile(self)
+
+    def load(self, stored: bytes) -> Profile:
+        """The profile that ``dump`` wrote, now or by an earlier program.
+
+        A section that this program does not know is dropped, one that is missing is empty.
+        """
+        if stored[:3] != MAGIC or len(stored) < 4:
+            raise ProfileError(
+                f"a stored {self.key} profile begins with {MAGIC!r} and a version, "
+                f"got {stored[:4]!r}: it is damaged or something else; rebuild it by a backfill"
+            )
+        if stored[3] > VERSION:
+            raise ProfileError(
+                f"a stored {self.key} profile has format {stored[3]}, this program reads up to "
+                f"{VERSION}: it was written by a newer program; run that one"
+            )
+        profile, at = Profile(self), 4
+        while at < len(stored):
+            if at + _SECTION.size > len(stored):
+                raise ProfileError(f"a stored {self.key} profile ends within a section header")
+            section, size = _SECTION.unpack_from(stored, at)
+            at += _SECTION.size
+            body = stored[at : at + size]
+            if len(body) != size:
+                raise ProfileError(
+                    f"section {section} of a stored {self.key} profile should have {size} bytes, "
+                    f"got {len(body)}: it is cut off"
+                )
+            at += size
+            if section == PAYMENTS:
+                profile.payments = Timeline.load(body)
+            elif section == FRAUDS:
+                profile.frauds = Frauds.load(body)
+            elif section == PAYEES:
+                profile.payees = Acquaintances.load(body)
+        return profile
+
+
+class Profile:
+    """The past of one entity. Bounded in size, whatever happens to it."""
+
+    __slots__ = ("_describer", "frauds", "payees", "payments")
+
+    def __init__(self, describer: Describer) -> None:
+        self._describer = describer
+        self.payments = Timeline()
+        self.frauds = Frauds()
+        self.payees = Acquaintances()
+
+    def describe(self, event: Event) -> dict[str, Value]:
+        """Every feature of this key, of this event; a window includes the event itself."""
+        describer = self._describer
+        sight = Sight(self, event)
+        here, worth, priced_here = 0, 0, 0
+        if sight.here:
+            here = 1
+            if sight.amount is not None:
+                worth, priced_here = sight.amount, 1
+        out: dict[str, Value] = {}
+        found = self.payments.tallies(sight.time, describer.spans)
+        for (count_of, sum_of, mean_of), (count, priced, total) in zip(
+            describer.names, found, strict=True
+        ):
+            if count_of is not None:
+                out[count_of] = count + here
+            if sum_of is not None:
+                out[sum_of] = total + worth
+            if mean_of is not None:
+                amounts = priced + priced_here
+                out[mean_of] = (total + worth) / amounts if amounts else None
+        for name, of in describer.others:
+            out[name] = of(sight)
+        return out
+
+    def observe(self, event: Event) -> None:
+        """The event is history now: the next one is described with it."""
+        if event.type != "transaction":
+            return
+        self.payments.add(event.time_us, event.amount_base, self._describer.keep)
+        if self._describer.meets is not None:
+            other = self._describer.meets(event)
+            if other is not None:
+                self.payees.meet(other, event.time_us)
+
+    def hear(self, label: Label) -> None:
+        """What became known about an earlier event of this entity, and when."""
+        self.frauds.hear(label, self._describer.keep)
+
+    def dump(self) -> bytes:
+        """The profile as bytes, which every later program can load."""
+        parts = [MAGIC, bytes((VERSION,))]
+        for section, body in (
+            (PAYMENTS, self.payments.dump()),
+            (FRAUDS, self.frauds.dump()),
+            (PAYEES, self.payees.dump()),
+        ):
+            if body:
+                parts.append(_SECTION.pack(section, len(body)))
+                parts.append(body)
+        return b"".join(parts)
