@@ -89,7 +89,7 @@ if [ "$have" != "$want" ] && [ "$have" != "$dev_want" ]; then
     rm -f .venv/ringback-installed
     pip=(.venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps)
     "${pip[@]}" --require-hashes --only-binary :all: --requirement "$lock"
-    "${pip[@]}" --no-build-isolation --editable .
+    PYTHONWARNINGS=ignore "${pip[@]}" --no-build-isolation --editable .
     printf '%s\n' "$want" >.venv/ringback-installed
 fi
 
