@@ -46,7 +46,7 @@ class Acquaintances:
         """Three columns: fingerprints, first times, last times."""
         return b"".join(
             (
-                array("Q", self._first).tobytes(),
+                array("q", self._first).tobytes(),
                 array("q", self._first.values()).tobytes(),
                 array("q", self._last.values()).tobytes(),
             )
@@ -56,7 +56,7 @@ class Acquaintances:
     def load(cls, stored: bytes) -> Acquaintances:
         """The acquaintances that ``dump`` wrote."""
         loaded, column = cls(), len(stored) // 3
-        marks, first, last = array("Q"), array("q"), array("q")
+        marks, first, last = array("q"), array("q"), array("q")
         marks.frombytes(stored[:column])
         first.frombytes(stored[column : 2 * column])
         last.frombytes(stored[2 * column :])

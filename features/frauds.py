@@ -38,7 +38,7 @@ class Frauds:
         # one row a label, sorted by the time it became known
         self._known = array("q")
         self._happened = array("q")
-        self._events = array("Q")
+        self._events = array("q")
         self._says = array("b")  # the rank; negative: honest
         self._derive()
 
@@ -72,7 +72,7 @@ class Frauds:
         if len(rows) < len(self._known):
             self._known = array("q", (self._known[at] for at in rows))
             self._happened = array("q", (self._happened[at] for at in rows))
-            self._events = array("Q", (self._events[at] for at in rows))
+            self._events = array("q", (self._events[at] for at in rows))
             self._says = array("b", (self._says[at] for at in rows))
 
     def _derive(self) -> None:

@@ -87,4 +87,4 @@ def span(window: str) -> int:
 
 def fingerprint(name: str) -> int:
     """64 bits that stand for a name in a profile. Not a secret: names here are tokens already."""
-    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little", signed=True)
