@@ -1,0 +1,1 @@
+"""How fast, and how good? Speed and quality, kept with their results."""
