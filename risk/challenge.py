@@ -21,6 +21,7 @@ import orjson
 
 DAY_US = 86_400_000_000
 KEPT_CLOSED_US = 7 * DAY_US
+HELD = 16
 STATES = ("confirmed", "denied", "expired", "unreachable", "withdrawn")
 FINAL_DECISION: Mapping[str, str] = {
     "confirmed": "approve",
@@ -94,6 +95,7 @@ class Conversation:
     asked_us: list[int] = field(default_factory=list)
     confirmed: list[tuple[int, int]] = field(default_factory=list)
     frozen: bool = False
+    early: dict[str, list[Any]] = field(default_factory=dict)
 
     def dump(self) -> bytes:
         """The durable form, with its version."""
@@ -108,6 +110,7 @@ class Conversation:
                 "asked": self.asked_us,
                 "confirmed": self.confirmed,
                 "frozen": self.frozen,
+                "early": self.early,
             }
         )
 
@@ -123,6 +126,7 @@ class Conversation:
             asked_us=list(kept["asked"]),
             confirmed=[(at, amount) for at, amount in kept["confirmed"]],
             frozen=kept["frozen"],
+            early=kept.get("early", {}),
         )
 
     def asked_within(self, now_us: int, span_us: int) -> int:
@@ -136,6 +140,27 @@ class Conversation:
         self._forget(question.asked_us)
         self.open[question.id] = question
         self.asked_us.append(question.asked_us)
+
+    def knows(self, key: str) -> bool:
+        """True for a question, or the event of one, that is open or closed lately."""
+        if key in self.open or key in self.closed:
+            return True
+        return any(q.event == key for q in self.open.values()) or any(
+            row[1] == key for row in self.closed.values()
+        )
+
+    def hold(self, key: str, word: list[Any]) -> None:
+        """Keep what came before its question: after a crash an answer can overtake it.
+
+        At most `HELD` words are kept, the oldest goes first.
+        """
+        self.early[key] = word
+        while len(self.early) > HELD:
+            del self.early[next(iter(self.early))]
+
+    def held(self, key: str) -> list[Any] | None:
+        """Take out what was held for a question (or for its event)."""
+        return self.early.pop(key, None)
 
     def hear(self, answer: Answer, unsigned_limit: int | None = None) -> Heard:
         """Apply one answer; ``unsigned_limit`` bounds unsigned confirms of 24 h (minor units)."""
@@ -197,9 +222,8 @@ class Conversation:
 
     def settle(self, recorded: Outcome) -> None:
         """Take over an outcome that is already on record (a replay computes no new one)."""
-        question = self.open.pop(recorded.challenge, None)
-        if question is not None:
-            self.closed[recorded.challenge] = (recorded.state, recorded.event, recorded.at_us)
+        self.open.pop(recorded.challenge, None)
+        self.closed[recorded.challenge] = (recorded.state, recorded.event, recorded.at_us)
 
     def _close(self, question: Asked, state: str, at_us: int, by: str, reason: str | None) -> Heard:
         del self.open[question.id]

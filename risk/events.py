@@ -425,3 +425,8 @@ def amount_of(moment: Moment) -> Decimal:
     if moment.amount is None or moment.currency is None:
         return Decimal(0)
     return Decimal(money.plain(moment.amount, moment.currency))
+
+
+def parse_us(text: str) -> int:
+    """Microseconds since 1970 of an RFC 3339 time with an offset."""
+    return micros(datetime.fromisoformat(text))

@@ -1,0 +1,178 @@
+"""What leaves the flow, and how does it leave only once?
+
+Decisions, outcomes and notes leave by scripts whose first writer wins. What has left is not
+undone: a replay after a crash is told what was there first, and carries that on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import orjson
+import redis
+
+from flows.redis_state import Scripts
+from flows.walk import Values
+from risk import names
+
+
+class Leaving(NamedTuple):
+    """A decision with everything that leaves because of it."""
+
+    event: str
+    decision: dict[str, Any]
+    features: Values
+    records: list[dict[str, Any]]
+    ask: dict[str, Any] | None
+    reply: str | None
+    expires_us: int
+
+
+class Ending(NamedTuple):
+    """An outcome with everything that leaves because of it."""
+
+    event: str
+    challenge: str
+    state: str
+    outcome: dict[str, Any]
+    records: list[dict[str, Any]]
+    close: dict[str, Any]
+    label: dict[str, Any] | None
+    alert: dict[str, Any] | None
+
+
+class Note(NamedTuple):
+    """A record of an input that changed nothing else, and the alert that goes with it."""
+
+    rid: str
+    records: bytes
+    alert: dict[str, Any] | None
+
+
+class Effects(Protocol):
+    """The doors of the flow."""
+
+    def decide(self, leaving: Sequence[Leaving]) -> list[dict[str, Any] | None]:
+        """Write decisions; for each None where ours was first, else the recorded one."""
+
+    def recorded_features(self, events: Sequence[str]) -> list[Values | None]:
+        """The features as scored, of events that have a recorded decision."""
+
+    def late(self, leaving: Leaving, alert: dict[str, Any] | None) -> None:
+        """Store a decision that came after the fail policy's, beside it."""
+
+    def end(self, endings: Sequence[Ending]) -> list[dict[str, Any] | None]:
+        """Write outcomes; for each None where ours was first, else the recorded one."""
+
+    def note(self, notes: Sequence[Note]) -> None:
+        """Put records of inputs that changed nothing else."""
+
+
+def _text(value: Mapping[str, Any] | None) -> bytes:
+    return b"" if value is None else orjson.dumps(value)
+
+
+class RedisEffects:
+    """The doors as Redis scripts, fenced by the flow's generation. Times in microseconds."""
+
+    def __init__(
+        self, client: "redis.Redis", generation: int, ttl_s: int, now_us: Callable[[], int]
+    ) -> None:
+        self._client, self._generation, self._ttl = client, generation, ttl_s
+        self._now_us, self._scripts = now_us, Scripts(client)
+
+    def decide(self, leaving: Sequence[Leaving]) -> list[dict[str, Any] | None]:
+        if not leaving:
+            return []
+        args: list[Any] = ["flow", self._generation, self._now_us() // 1000, self._ttl]
+        for one in leaving:
+            args += [
+                one.event,
+                orjson.dumps(one.decision),
+                orjson.dumps(one.features),
+                orjson.dumps(one.records),
+                _text(one.ask),
+                one.reply or "",
+                one.ask["id"] if one.ask else "",
+                one.expires_us // 1000 if one.ask else "",
+            ]
+        return [
+            None if row == b"new" else orjson.loads(row)
+            for row in self._scripts.run("decide", args)
+        ]
+
+    def recorded_features(self, events: Sequence[str]) -> list[Values | None]:
+        if not events:
+            return []
+        self._client.hincrby(names.COUNTERS, "replayed_events", len(events))
+        rows: Any = self._client.mget([names.features(event) for event in events])
+        return [None if row is None else orjson.loads(row) for row in rows]
+
+    def late(self, leaving: Leaving, alert: dict[str, Any] | None) -> None:
+        self._scripts.run(
+            "late",
+            [
+                self._generation,
+                self._ttl,
+                leaving.event,
+                orjson.dumps(leaving.decision),
+                orjson.dumps(leaving.features),
+                orjson.dumps(leaving.records),
+                _text(alert),
+            ],
+        )
+
+    def end(self, endings: Sequence[Ending]) -> list[dict[str, Any] | None]:
+        if not endings:
+            return []
+        args: list[Any] = [self._generation, self._now_us() // 1000, self._ttl]
+        for one in endings:
+            args += [
+                one.event,
+                one.challenge,
+                orjson.dumps(one.outcome),
+                one.state,
+                orjson.dumps(one.records),
+                orjson.dumps(one.close),
+                _text(one.label),
+                _text(one.alert),
+            ]
+        return [
+            None if row == b"new" else orjson.loads(row)
+            for row in self._scripts.run("outcome", args)
+        ]
+
+    def note(self, notes: Sequence[Note]) -> None:
+        if not notes:
+            return
+        args: list[Any] = [self._generation, self._ttl]
+        for one in notes:
+            args += [one.rid, one.records, _text(one.alert)]
+        self._scripts.run("note", args)
+
+
+class PlainEffects:
+    """The doors of a replay over a file: records go to a ledger if there is one, the rest out."""
+
+    def __init__(self, keep: Callable[[list[dict[str, Any]]], None] | None) -> None:
+        self._keep = keep
+
+    def decide(self, leaving: Sequence[Leaving]) -> list[dict[str, Any] | None]:
+        if self._keep is not None:
+            self._keep([record for one in leaving for record in one.records])
+        return [None] * len(leaving)
+
+    def recorded_features(self, events: Sequence[str]) -> list[Values | None]:
+        return [None] * len(events)
+
+    def late(self, leaving: Leaving, alert: dict[str, Any] | None) -> None:
+        if self._keep is not None:
+            self._keep(leaving.records)
+
+    def end(self, endings: Sequence[Ending]) -> list[dict[str, Any] | None]:
+        if self._keep is not None:
+            self._keep([record for one in endings for record in one.records])
+        return [None] * len(endings)
+
+    def note(self, notes: Sequence[Note]) -> None:
+        if self._keep is not None:
+            self._keep([record for one in notes for record in orjson.loads(one.records)])

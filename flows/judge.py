@@ -1,0 +1,420 @@
+"""What is done about an event, and what does the customer's answer change?
+
+One stage, keyed by the customer's shard, so that everything between the bank and one customer has
+one order: decisions that ask, answers in the order of their stream, deadlines. A deadline fires
+only once the answers' stream was read to its end as of the deadline and a grace.
+"""
+
+import hashlib
+import hmac
+from base64 import b32encode
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import orjson
+from bytewax.operators import StatefulBatchLogic
+
+from flows.describe import Ticker
+from flows.effects import Effects, Ending, Leaving, Note
+from flows.records import Recorder
+from flows.scored import Scoreds, row_of
+from flows.shards import Cabinet
+from flows.walk import HeardUntil, Scored, Spoken, shard_key, shard_of
+from risk import events, names
+from risk.challenge import Answer, Asked, Conversation, Outcome, answer_from
+from risk.labels import lesson_of
+from risk.policy import Judged, RuleSet, judge
+
+GRACE_US = 1_000_000
+_DUE = "~due"
+
+
+class Decided(NamedTuple):
+    """A scored event with the decision on record for it."""
+
+    scored: Scored
+    decision: dict[str, Any]
+    replayed: bool
+
+
+class Due:
+    """The open questions of a shard by deadline; kept like a profile, as one more entity."""
+
+    def __init__(self, rows: dict[str, tuple[int, str]] | None = None) -> None:
+        self.rows = rows if rows is not None else {}
+
+    def dump(self) -> bytes:
+        return orjson.dumps({"v": 1, "due": self.rows})
+
+
+def load_kept(raw: bytes) -> "Conversation | Due":
+    """Read a conversation, or the shard's list of deadlines."""
+    kept = orjson.loads(raw)
+    if "due" in kept:
+        return Due({key: (row[0], row[1]) for key, row in kept["due"].items()})
+    return Conversation.load(raw)
+
+
+def challenge_id(event: str) -> str:
+    """The id of an event's question; the same one again in a replay."""
+    digest = hashlib.sha256(b"challenge\0" + event.encode()).digest()
+    return "ch_" + b32encode(digest[:13]).decode().lower().rstrip("=")
+
+
+class Judging:
+    """The judging stage of one process.
+
+    ``now_us`` is the clock of decisions: the wall's in the live flow, the event's own in a replay.
+    """
+
+    def __init__(
+        self,
+        rules: Callable[[], RuleSet],
+        cabinet: "Cabinet[Conversation | Due]",
+        effects: Effects,
+        recorder: Recorder,
+        scoreds: Scoreds,
+        shards: int,
+        nonce_key: bytes,
+        now_us: Callable[[events.Moment | None], int],
+        tick_ns: Ticker,
+    ) -> None:
+        self.rules, self.cabinet, self.effects = rules, cabinet, effects
+        self.recorder, self.scoreds, self.shards = recorder, scoreds, shards
+        self.nonce_key, self.now_us, self.tick_ns = nonce_key, now_us, tick_ns
+
+    def route(self, fact: Scored | Spoken | HeardUntil) -> str:
+        """The key of the fact's shard."""
+        return shard_key(self.shard(fact))
+
+    def shard(self, fact: Scored | Spoken | HeardUntil) -> int:
+        """The shard of the fact's customer."""
+        if isinstance(fact, HeardUntil):
+            return fact.shard
+        owner = fact.customer if isinstance(fact, Spoken) else fact.moment.customer
+        return shard_of(owner, self.shards)
+
+    def logic(self, version: int | None) -> "JudgeShard":
+        """Build or resume one shard's logic; ``version`` is what the cut says."""
+        return JudgeShard(self, version or 0)
+
+
+class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int]):
+    """One shard of customers: their decisions, questions, answers and deadlines."""
+
+    def __init__(self, stage: Judging, version: int) -> None:
+        self._stage, self._version = stage, version
+        self._shard: int | None = None
+
+    def snapshot(self) -> int:
+        if self._shard is None:
+            return self._version
+        self._stage.scoreds.commit()
+        self._version = self._stage.cabinet.flush(self._shard)
+        return self._version
+
+    def on_batch(self, values: list[Scored | Spoken | HeardUntil]) -> tuple[list[Decided], bool]:
+        stage = self._stage
+        if self._shard is None:
+            self._shard = stage.shard(values[0])
+            stage.cabinet.begin(self._shard, self._version)
+        scored = [fact for fact in values if isinstance(fact, Scored)]
+        scored.sort(
+            key=lambda fact: (fact.moment.time_us, fact.moment.partition, fact.moment.position)
+        )
+        decided = self._decide(scored) if scored else []
+        spoken = [fact for fact in values if isinstance(fact, Spoken)]
+        for one in spoken:
+            self._hear(one)
+        until = max((fact.until_us for fact in values if isinstance(fact, HeardUntil)), default=0)
+        if until:
+            self._expire(until - GRACE_US)
+        return decided, StatefulBatchLogic.RETAIN
+
+    # --- deciding ---------------------------------------------------------------------------
+
+    def _conversation(self, customer: str) -> Conversation:
+        kept = self._stage.cabinet.fetch(self._shard or 0, [customer])[customer]
+        if not isinstance(kept, Conversation):
+            raise TypeError(f"judge: needed a conversation of {customer}, got {type(kept)}")
+        return kept
+
+    def _due(self) -> Due:
+        cabinet = self._stage.cabinet
+        cache = cabinet.fetch(self._shard or 0, [_DUE])
+        kept = cache[_DUE]
+        if not isinstance(kept, Due):
+            kept = cache[_DUE] = Due()
+        return kept
+
+    def _touch(self, entity: str) -> None:
+        self._stage.cabinet.touch(self._shard or 0, entity)
+
+    def _decide(self, scored: list[Scored]) -> list[Decided]:
+        stage = self._stage
+        stage.cabinet.fetch(self._shard or 0, [fact.moment.customer for fact in scored])
+        rules = stage.rules()
+        decided: list[Decided] = []
+        # A customer's second event in one batch must see the question that the first one opened,
+        # so a batch leaves in runs in which no customer comes twice.
+        for run in _runs(scored):
+            leaving: list[Leaving] = []
+            judgements: list[Judged] = []
+            for fact in run:
+                began = stage.tick_ns()
+                now_us = stage.now_us(fact.moment)
+                conversation = self._conversation(fact.moment.customer)
+                judged = judge(fact.moment, fact.features, fact.score, rules, conversation, now_us)
+                fact.stages_us["judge"] = (stage.tick_ns() - began) // 1000
+                judgements.append(judged)
+                leaving.append(self._leaving(fact, judged, rules, now_us))
+            told = stage.effects.decide(leaving)
+            decided += self._settle(run, leaving, judgements, told)
+        return decided
+
+    def _leaving(self, fact: Scored, judged: Judged, rules: RuleSet, now_us: int) -> Leaving:
+        moment = fact.moment
+        decision: dict[str, Any] = {
+            "event": moment.id,
+            "decision": judged.outcome,
+            "score": fact.score,
+            "reasons": judged.reasons,
+            "model": fact.model._asdict(),
+            "policy_sha256": rules.sha256,
+            "degraded": None,
+            "trace": moment.trace,
+            "stages_us": fact.stages_us,
+            "decided": events.rfc3339(now_us),
+        }
+        ask, expires_us = None, 0
+        if judged.outcome == "challenge":
+            expires_us = now_us + rules.policy.answer_within_us
+            ask = self._question(fact, now_us, expires_us, judged)
+            decision["challenge"] = {"id": ask["id"], "expires": ask["expires"]}
+        records = self._stage.recorder.decided(fact, judged, decision, ask, now_us)
+        return Leaving(moment.id, decision, fact.features, records, ask, moment.reply, expires_us)
+
+    def _question(
+        self, fact: Scored, now_us: int, expires_us: int, judged: Judged
+    ) -> dict[str, Any]:
+        moment = fact.moment
+        nonce = hmac.digest(self._stage.nonce_key, moment.id.encode(), hashlib.sha256)
+        return {
+            "v": 1,
+            "op": "ask",
+            "id": challenge_id(moment.id),
+            "event": moment.id,
+            "case": names.case(moment.id),
+            "customer": moment.customer,
+            "amount": str(events.amount_of(moment)),
+            "currency": moment.currency,
+            "payee": moment.payee_sealed,
+            "kind": moment.kind,
+            "nonce": nonce.hex()[:32],
+            "created": events.rfc3339(now_us),
+            "expires": events.rfc3339(expires_us),
+            "reasons": [reason["code"] for reason in judged.reasons],
+        }
+
+    def _settle(
+        self,
+        run: list[Scored],
+        leaving: list[Leaving],
+        judgements: list[Judged],
+        told: list[dict[str, Any] | None],
+    ) -> list[Decided]:
+        stage = self._stage
+        known = [place for place, row in enumerate(told) if row is not None]
+        kept_features = dict(
+            zip(
+                known,
+                stage.effects.recorded_features([run[place].moment.id for place in known]),
+                strict=True,
+            )
+        )
+        decided: list[Decided] = []
+        for place, fact in enumerate(run):
+            recorded = told[place]
+            decision = leaving[place].decision if recorded is None else recorded
+            if recorded is not None and recorded.get("degraded"):
+                self._too_late(fact, leaving[place], judgements[place], recorded)
+            elif recorded is not None and kept_features[place] is not None:
+                fact.features.clear()
+                fact.features.update(kept_features[place] or {})
+            self._note_question(fact, decision)
+            stage.scoreds.put(row_of(fact))
+            if fact.moment.type == "status" and fact.moment.refers_to:
+                self._withdraw(fact)
+            decided.append(Decided(fact, decision, recorded is not None))
+        return decided
+
+    def _note_question(self, fact: Scored, decision: dict[str, Any]) -> None:
+        if decision["decision"] != "challenge" or decision.get("degraded"):
+            return
+        moment, asked = fact.moment, decision["challenge"]
+        expires_us = events.parse_us(asked["expires"])
+        question = Asked(
+            asked["id"],
+            moment.id,
+            events.parse_us(decision["decided"]),
+            expires_us,
+            moment.amount_base or 0,
+        )
+        conversation = self._conversation(moment.customer)
+        conversation.ask(question)
+        self._touch(moment.customer)
+        self._due().rows[question.id] = (expires_us, moment.customer)
+        self._touch(_DUE)
+        word = conversation.held(question.id)
+        if word is not None:
+            self._hear(Spoken(moment.customer, word[0], word[1], word[2]))
+        gone = conversation.held(moment.id)
+        if gone is not None:
+            self._withdrawn(moment.customer, moment.id, gone[0])
+
+    def _too_late(
+        self, fact: Scored, leaving: Leaving, judged: Judged, recorded: dict[str, Any]
+    ) -> None:
+        decision = {**leaving.decision, "late": True}
+        decision.pop("challenge", None)
+        at_us = events.parse_us(decision["decided"])
+        records = self._stage.recorder.decided(fact, judged, decision, None, at_us, late=True)
+        alert = None
+        if judged.outcome != "approve" and recorded["decision"] == "approve":
+            alert = {
+                "event": fact.moment.id,
+                "kind": "late",
+                "text": f"Passed by the fail policy; the flow would have said {judged.outcome}.",
+            }
+        self._stage.effects.late(
+            leaving._replace(decision=decision, records=records, ask=None), alert
+        )
+
+    # --- hearing ----------------------------------------------------------------------------
+
+    def _hear(self, spoken: Spoken) -> None:
+        stage, entry = self._stage, spoken.entry
+        conversation = self._conversation(spoken.customer)
+        if not conversation.knows(str(entry["challenge"])):
+            conversation.hold(entry["challenge"], [spoken.position, spoken.received_us, entry])
+            self._touch(spoken.customer)
+            return
+        if entry.get("kind") == "unreachable":
+            ended = conversation.give_up(
+                entry["challenge"], spoken.received_us, str(entry.get("why", ""))
+            )
+            self._touch(spoken.customer)
+            if ended is not None:
+                self._end(spoken.customer, ended)
+            return
+        answer: Answer = answer_from(entry, spoken.position, spoken.received_us)
+        heard = conversation.hear(answer, stage.rules().policy.unsigned_limit)
+        self._touch(spoken.customer)
+        if heard.outcome is not None:
+            self._end(spoken.customer, heard.outcome)
+            return
+        alert = None
+        if heard.verdict == "contradicted":
+            alert = {
+                "event": heard.event,
+                "kind": "contradicted",
+                "text": "The customer denied a payment after it was confirmed.",
+            }
+        records = stage.recorder.verdict(spoken, heard.event, heard.verdict, spoken.received_us)
+        stage.effects.note([Note(f"{names.ANSWERS}/{spoken.position}", records, alert)])
+
+    def _expire(self, until_us: int) -> None:
+        due = self._due()
+        late = {who for expires, who in due.rows.values() if expires <= until_us}
+        for customer in sorted(late):
+            conversation = self._conversation(customer)
+            for ended in list(conversation.expire(until_us)):
+                self._end(customer, ended)
+            self._touch(customer)
+        if late:
+            due.rows = {key: row for key, row in due.rows.items() if row[0] > until_us}
+            self._touch(_DUE)
+
+    def _withdraw(self, fact: Scored) -> None:
+        moment = fact.moment
+        conversation = self._conversation(moment.customer)
+        if conversation.knows(moment.refers_to or ""):
+            self._withdrawn(moment.customer, moment.refers_to or "", moment.accepted_us)
+        else:
+            conversation.hold(moment.refers_to or "", [moment.accepted_us])
+            self._touch(moment.customer)
+
+    def _withdrawn(self, customer: str, event: str, at_us: int) -> None:
+        ended = self._conversation(customer).withdraw(event, at_us)
+        if ended is not None:
+            self._touch(customer)
+            self._end(customer, ended)
+
+    def _end(self, customer: str, outcome: Outcome) -> None:
+        at = events.rfc3339(outcome.at_us)
+        by = {"type": outcome.by, "id": customer if outcome.by == "customer" else outcome.by}
+        told = {
+            "state": outcome.state,
+            "decision": outcome.decision,
+            "at": at,
+            "by": by,
+            "reason": outcome.reason,
+            "challenge": outcome.challenge,
+        }
+        fraud = lesson_of(outcome)
+        label = None
+        if fraud is not None:
+            label = {
+                "id": f"{outcome.challenge}/label",
+                "event": outcome.event,
+                "fraud": fraud,
+                "source": "customer",
+                "time": at,
+                "known": at,
+            }
+        alert = None
+        if outcome.state == "denied":
+            alert = {
+                "event": outcome.event,
+                "kind": "denied",
+                "text": "The customer says: " + (outcome.reason or "not me"),
+            }
+        ending = Ending(
+            outcome.event,
+            outcome.challenge,
+            outcome.state,
+            told,
+            self._stage.recorder.ended(outcome, customer, outcome.at_us),
+            {
+                "op": "close",
+                "id": outcome.challenge,
+                "event": outcome.event,
+                "customer": customer,
+                "state": outcome.state,
+                "decision": outcome.decision,
+                "at": at,
+            },
+            label,
+            alert,
+        )
+        recorded = self._stage.effects.end([ending])[0]
+        if recorded is not None and recorded["state"] != outcome.state:
+            self._conversation(customer).settle(
+                replace(outcome, state=recorded["state"], decision=recorded["decision"])
+            )
+        due = self._due()
+        if due.rows.pop(outcome.challenge, None) is not None:
+            self._touch(_DUE)
+
+
+def _runs(scored: list[Scored]) -> list[list[Scored]]:
+    runs: list[list[Scored]] = []
+    seen: set[str] = set()
+    for fact in scored:
+        if not runs or fact.moment.customer in seen:
+            runs.append([])
+            seen = set()
+        runs[-1].append(fact)
+        seen.add(fact.moment.customer)
+    return runs

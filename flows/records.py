@@ -1,0 +1,181 @@
+"""What goes on record, and in which words? The audit records that the flow makes.
+
+A record's ``rid`` is made of the input, so that a replay makes the same one and the ledger keeps
+it once. No floats: a float is its string, the same bits back.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from flows.score import Learnt
+from flows.walk import Scored, Spoken
+from risk import names
+from risk.challenge import Outcome
+from risk.events import Moment, rfc3339
+from risk.policy import Judged
+from risk.rules import written
+
+FLOW = {"type": "system", "id": "flow", "role": "decision"}
+
+
+class Recorder:
+    """Makes records for one tenant."""
+
+    def __init__(self, tenant: str) -> None:
+        self._tenant = tenant
+
+    def _record(
+        self,
+        kind: str,
+        rid: str,
+        event: str,
+        subject: str,
+        at_us: int,
+        body: Mapping[str, Any],
+        *,
+        grade: int = 2,
+        case: str | None,
+    ) -> dict[str, Any]:
+        return {
+            "v": 1,
+            "kind": kind,
+            "rid": rid,
+            "tenant": self._tenant,
+            "case": case,
+            "event": event,
+            "subject": subject,
+            "actor": FLOW,
+            "at": rfc3339(at_us),
+            "body": body,
+            "payload": [],
+            "grade": grade,
+        }
+
+    def _of_event(
+        self, moment: Moment, kind: str, at_us: int, body: Mapping[str, Any], suffix: str = ""
+    ) -> dict[str, Any]:
+        rid = f"event/{moment.id}/{kind}{suffix}"
+        case = names.case(moment.id)
+        return self._record(kind, rid, moment.id, moment.customer, at_us, body, case=case)
+
+    def decided(
+        self,
+        scored: Scored,
+        judged: Judged,
+        decision: Mapping[str, Any],
+        ask: Mapping[str, Any] | None,
+        at_us: int,
+        *,
+        late: bool = False,
+    ) -> list[dict[str, Any]]:
+        """The decision-time bundle: features, score, rule hits, decision, and what follows."""
+        moment, suffix = scored.moment, "/late" if late else ""
+        values = {name: written(value) for name, value in scored.features.items()}
+        kept = {
+            key: value for key, value in decision.items() if key not in ("stages_us", "outcome")
+        }
+        bundle = [
+            self._of_event(moment, "features", at_us, {"values": values}, suffix),
+            self._of_event(
+                moment,
+                "score",
+                at_us,
+                {
+                    "score": scored.score,
+                    "probability": repr(scored.probability),
+                    "model": scored.model._asdict(),
+                },
+                suffix,
+            ),
+        ]
+        if judged.hits:
+            hits = [
+                {"rule": hit.rule.id, "values": [written(value) for value in hit.values]}
+                for hit in judged.hits
+            ]
+            bundle.append(self._of_event(moment, "rule.hits", at_us, {"hits": hits}, suffix))
+        if late:
+            bundle.append(
+                self._of_event(moment, "escalation", at_us, {"late_decision": kept}, suffix)
+            )
+            return bundle
+        bundle.append(self._of_event(moment, "decision", at_us, kept))
+        if ask is not None:
+            told = {key: value for key, value in ask.items() if key not in ("payee", "op", "v")}
+            asked = self._of_event(moment, "challenge.created", at_us, told)
+            asked["personal"] = {
+                "payee": {
+                    "subject": moment.payee or moment.customer,
+                    "sealed": moment.payee_sealed,
+                }
+            }
+            if moment.payee_sealed is None:
+                del asked["personal"]
+            bundle.append(asked)
+        elif judged.outcome in ("approve", "decline"):
+            bundle.append(self._of_event(moment, "case.closed", at_us, {"state": judged.outcome}))
+        return bundle
+
+    def ended(self, outcome: Outcome, customer: str, at_us: int) -> list[dict[str, Any]]:
+        """How a challenge ended, and the end of its case unless an officer must look."""
+        case, rid = names.case(outcome.event), f"challenge/{outcome.challenge}"
+        body = {
+            "challenge": outcome.challenge,
+            "state": outcome.state,
+            "decision": outcome.decision,
+            "reason": outcome.reason,
+            "by": outcome.by,
+        }
+        bundle = [
+            self._record(
+                "outcome", f"{rid}/outcome", outcome.event, customer, at_us, body, case=case
+            )
+        ]
+        if outcome.decision != "review":
+            bundle.append(
+                self._record(
+                    "case.closed",
+                    f"{rid}/case.closed",
+                    outcome.event,
+                    customer,
+                    at_us,
+                    {"state": outcome.state},
+                    case=case,
+                )
+            )
+        return bundle
+
+    def verdict(self, spoken: Spoken, event: str | None, verdict: str, at_us: int) -> bytes:
+        """What the shard made of an answer that brought no outcome."""
+        kind = "answer.contradicted" if verdict == "contradicted" else "answer"
+        record = self._record(
+            kind,
+            f"{names.ANSWERS}/{spoken.position}/verdict",
+            event or str(spoken.entry.get("event", "")),
+            spoken.customer,
+            at_us,
+            {"challenge": spoken.entry.get("challenge"), "verdict": verdict},
+            case=names.case(event) if event else None,
+        )
+        return orjson.dumps([record])
+
+    def learnt(self, learnt: Learnt) -> bytes:
+        """One lesson, with the model after it."""
+        label = learnt.label
+        record = self._record(
+            "learn",
+            f"label/{label.event}/{label.source}/{label.known_us}/learn",
+            label.event,
+            label.customer,
+            label.known_us,
+            {
+                "label": label.id,
+                "fraud": label.fraud,
+                "source": label.source,
+                "model": learnt.model._asdict(),
+            },
+            case=None,
+        )
+        return orjson.dumps([record])

@@ -1,0 +1,129 @@
+"""What was known when an event was scored? The as-scored store, which labels are joined with.
+
+SQLite files of the flow (one a process, read by all), kept for 180 days by default. A row that a
+crash lost is written again by the replay, from the recorded features.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import orjson
+
+from flows.walk import Scored, Values
+
+FORMAT = 1
+
+
+class Row(NamedTuple):
+    """An event as it was scored."""
+
+    event: str
+    time_us: int
+    customer: str
+    payee: str | None
+    device: str | None
+    ip: str | None
+    features: Values
+
+
+class Scoreds(Protocol):
+    """Keeps events as scored, until a label asks."""
+
+    def put(self, row: Row) -> None:
+        """Keep a row; the same event again replaces it."""
+
+    def commit(self) -> None:
+        """Make what was put durable against the death of this process."""
+
+    def get(self, event: str) -> Row | None:
+        """The row of an event, or None."""
+
+
+def row_of(fact: Scored) -> Row:
+    """The row of a scored event."""
+    moment = fact.moment
+    return Row(
+        moment.id,
+        moment.time_us,
+        moment.customer,
+        moment.payee,
+        moment.device,
+        moment.ip,
+        fact.features,
+    )
+
+
+class MemoryScoreds:
+    """Rows in memory, each forgotten once it was asked for: for a replay, one label an event."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Row] = {}
+
+    def put(self, row: Row) -> None:
+        self._rows[row.event] = row
+
+    def commit(self) -> None:
+        return
+
+    def get(self, event: str) -> Row | None:
+        return self._rows.pop(event, None)
+
+
+class SqliteScoreds:
+    """Rows in ``<folder>/scored-<name>.db``; reads every such file in the folder."""
+
+    def __init__(self, folder: Path, name: str, now_us: Callable[[], int], days: int = 180) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._own = folder, folder / f"scored-{name}.db"
+        self._now_us, self._keep_us = now_us, days * 86_400_000_000
+        self._pending: dict[str, Row] = {}
+        self._db = sqlite3.connect(self._own, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS scored (event TEXT PRIMARY KEY, time_us INTEGER NOT NULL,"
+            " row BLOB NOT NULL) WITHOUT ROWID"
+        )
+        self._db.execute("CREATE INDEX IF NOT EXISTS by_time ON scored (time_us)")
+        self._db.execute(f"PRAGMA user_version={FORMAT}")
+        self._others: dict[Path, sqlite3.Connection] = {}
+        self._commits = 0
+
+    def put(self, row: Row) -> None:
+        self._pending[row.event] = row
+
+    def commit(self) -> None:
+        if not self._pending:
+            return
+        rows = [(row.event, row.time_us, orjson.dumps(row[2:])) for row in self._pending.values()]
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany("INSERT OR REPLACE INTO scored VALUES (?, ?, ?)", rows)
+        self._commits += 1
+        if self._commits % 1000 == 0:
+            oldest = self._now_us() - self._keep_us
+            self._db.execute("DELETE FROM scored WHERE time_us < ?", (oldest,))
+        self._db.execute("COMMIT")
+        self._pending.clear()
+
+    def get(self, event: str) -> Row | None:
+        pending = self._pending.get(event)
+        if pending is not None:
+            return pending
+        for path in sorted(self._folder.glob("scored-*.db")):
+            if path not in self._others:
+                uri = f"file:{path}?mode=ro"
+                self._others[path] = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            try:
+                found = (
+                    self._others[path]
+                    .execute("SELECT event, time_us, row FROM scored WHERE event = ?", (event,))
+                    .fetchone()
+                )
+            except sqlite3.OperationalError:
+                continue  # another process is just making its file
+            if found:
+                customer, payee, device, ip, features = orjson.loads(found[2])
+                return Row(found[0], found[1], customer, payee, device, ip, features)
+        return None

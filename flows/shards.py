@@ -1,0 +1,131 @@
+"""Where do the profiles of a shard live between two cuts?
+
+The cut is Bytewax's; what a shard puts into it is a *version number*. The profiles themselves live
+in a store behind a bounded cache. A flush makes a new version and keeps the old values in an undo
+log; after a crash `begin` undoes whatever was flushed after the cut, so that a shard stands
+exactly where the cut stood.
+
+::
+
+    on_batch -> fetch -> (change) -> touch      epoch ends -> snapshot -> flush -> version
+    resume(version) -> first batch -> begin: undo what is later than version
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Generic, Protocol, TypeVar
+
+
+class Kept(Protocol):
+    """Anything with a durable form."""
+
+    def dump(self) -> bytes: ...
+
+
+P = TypeVar("P", bound=Kept)
+
+
+class Store(Protocol):
+    """Holds the durable form of entities by stage and shard, in versions."""
+
+    def begin(self, stage: str, shard: int, version: int) -> int:
+        """Put a shard back to a version; give how many flushes were undone."""
+
+    def load(self, stage: str, shard: int, entities: list[str]) -> list[bytes | None]:
+        """Read entities of a shard; None for one that was never flushed."""
+
+    def flush(self, stage: str, shards: Mapping[int, tuple[int, Mapping[str, bytes]]]) -> None:
+        """Write shards whole: shard -> (new version, entity -> value). All or nothing."""
+
+
+class MemoryStore:
+    """A store that forgets with its process: for a replay over a file, which starts anew."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, int], dict[str, bytes]] = {}
+
+    def begin(self, stage: str, shard: int, version: int) -> int:
+        """A new process never resumes here."""
+        return 0
+
+    def load(self, stage: str, shard: int, entities: list[str]) -> list[bytes | None]:
+        kept = self._kept.get((stage, shard), {})
+        return [kept.get(entity) for entity in entities]
+
+    def flush(self, stage: str, shards: Mapping[int, tuple[int, Mapping[str, bytes]]]) -> None:
+        for shard, (_, values) in shards.items():
+            self._kept.setdefault((stage, shard), {}).update(values)
+
+
+class Cabinet(Generic[P]):
+    """The cache of one stage in one process, over all of its shards there.
+
+    ``limit`` bounds the clean entries of the whole stage. Only clean entries are evicted: a dirty
+    one is not in the store yet.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        store: Store,
+        new: Callable[[], P],
+        load: Callable[[bytes], P],
+        limit: int,
+    ) -> None:
+        self.stage = stage
+        self._store, self._new, self._load, self._limit = store, new, load, limit
+        self._cache: dict[int, OrderedDict[str, P]] = {}
+        self._dirty: dict[int, set[str]] = {}
+        self._versions: dict[int, int] = {}
+        self._held = 0
+
+    def begin(self, shard: int, version: int) -> None:
+        """Open a shard at the version of the cut; called before anything else of it."""
+        self._store.begin(self.stage, shard, version)
+        self._versions[shard] = version
+        self._held -= len(self._cache.pop(shard, ()))
+        self._cache[shard] = OrderedDict()
+        self._dirty[shard] = set()
+
+    def fetch(self, shard: int, entities: Iterable[str]) -> OrderedDict[str, P]:
+        """Give the shard's cache with these entities in it; absent ones are new."""
+        cache = self._cache[shard]
+        missing = [entity for entity in entities if entity not in cache]
+        if missing:
+            missing = list(dict.fromkeys(missing))
+            for entity, raw in zip(
+                missing, self._store.load(self.stage, shard, missing), strict=True
+            ):
+                cache[entity] = self._new() if raw is None else self._load(raw)
+            self._held += len(missing)
+        return cache
+
+    def touch(self, shard: int, entity: str) -> None:
+        """Say that an entity was changed since the last flush."""
+        self._dirty[shard].add(entity)
+        self._cache[shard].move_to_end(entity)
+
+    def flush(self, shard: int) -> int:
+        """Make all dirty shards of the stage durable in one write; give this shard's version."""
+        dirty = {number: touched for number, touched in self._dirty.items() if touched}
+        if dirty:
+            whole: dict[int, tuple[int, Mapping[str, bytes]]] = {}
+            for number, touched in dirty.items():
+                cache = self._cache[number]
+                values = {entity: cache[entity].dump() for entity in touched}
+                whole[number] = (self._versions[number] + 1, values)
+            self._store.flush(self.stage, whole)
+            for number, (version, _) in whole.items():
+                self._versions[number] = version
+                self._dirty[number] = set()
+            self._evict()
+        return self._versions[shard]
+
+    def _evict(self) -> None:
+        if self._held <= self._limit:
+            return
+        for cache in self._cache.values():
+            share = self._limit // max(1, len(self._cache))
+            while len(cache) > share:
+                cache.popitem(last=False)
+                self._held -= 1

@@ -1,0 +1,74 @@
+"""What walks the flow? Facts, named in the order in which they come about.
+
+``Moment`` (an accepted event) becomes ``Described``, then ``Scored``; a ``Known`` label, a
+``Spoken`` answer and a ``Heard`` mark of time walk beside them. A shard is a share of the
+entities of one kind; its number is the key that Bytewax routes by.
+"""
+
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from risk.events import Moment
+from risk.labels import Known
+
+Values = dict[str, int | float | None]
+
+
+class Described(NamedTuple):
+    """A moment with what is usual; ``stages_us`` tells how long each stage took."""
+
+    moment: Moment
+    features: Values
+    stages_us: dict[str, int]
+
+
+class ModelMark(NamedTuple):
+    """Which model spoke: id, ``<snapshot>+<lessons since>``, SHA-256 of the snapshot's bytes."""
+
+    id: str
+    version: str
+    sha256: str
+
+
+class Scored(NamedTuple):
+    """A described moment with the model's word: a score 0-1000 and the exact probability."""
+
+    moment: Moment
+    features: Values
+    score: int
+    probability: float
+    model: ModelMark
+    stages_us: dict[str, int]
+
+
+class Spoken(NamedTuple):
+    """One entry of ``rb:answers``: an answer, or word that no channel could carry the question."""
+
+    customer: str
+    position: str
+    received_us: int
+    entry: dict[str, Any]
+
+
+class HeardUntil(NamedTuple):
+    """The answers' stream was read to its end as of this time; one for each shard."""
+
+    shard: int
+    until_us: int
+
+
+def shard_of(token: str, shards: int) -> int:
+    """The shard of an entity: CRC-32 of its token, modulo the count of shards."""
+    return crc32(token.encode()) % shards
+
+
+def shard_key(shard: int) -> str:
+    """The key that Bytewax routes a shard by."""
+    return f"{shard:03d}"
+
+
+def in_order(fact: Described | Known) -> tuple[int, int, int]:
+    """Event time, then position: order is not kept when a batch is regrouped by key."""
+    if isinstance(fact, Known):
+        return fact.known_us, fact.partition, fact.position
+    return fact.moment.time_us, fact.moment.partition, fact.moment.position
