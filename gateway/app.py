@@ -1,0 +1,158 @@
+"""How do the parts of the gateway come together? `serve` is what the composition root calls."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from aiohttp import web
+from redis.exceptions import RedisError
+
+from gateway import accept, deadline, labels
+from gateway.callers import Callers
+from gateway.edge import Edge
+from gateway.events import Events, Intake
+from gateway.metrics import Metrics
+from gateway.ports import GatewayPorts, GatewaySettings
+from gateway.problems import as_problems
+from gateway.replies import Replies
+from gateway.turns import StoreAway, Turns, connect
+from risk import names
+
+log = logging.getLogger("ringback.gateway")
+DEFAULT_PARTITIONS = 4
+_FOLLOWED = (names.DECISIONS, names.CHALLENGES)
+
+
+async def serve(
+    settings: GatewaySettings,
+    ports: GatewayPorts,
+    stop: asyncio.Event,
+    ready: Callable[[str, int], None],
+) -> None:
+    """Serve until ``stop`` is set; ``ready`` is called with host and port once it answers.
+
+    Waits for Redis before it listens. When told to stop it takes no new connection, lets those
+    under way end (their deadline bounds that), and returns.
+    """
+    writer, reader = connect(settings.redis_url), connect(settings.redis_url, retries=0)
+    gateway = os.urandom(6).hex()
+    scripts = {
+        "accept": accept.SCRIPT,
+        "spend": deadline.SCRIPT,
+        "label": labels.SCRIPT,
+        "decide": ports.decide_script,
+    }
+    turns = Turns(writer, scripts)
+    replies = Replies(reader, gateway)
+    end = asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        partitions = await _when_there(turns, replies, stop)
+        if partitions is None:
+            return
+        app = _application(settings, ports, turns, replies, partitions, gateway)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
+            await site.start()
+            tasks.append(_start(replies.run(end)))
+            host, port = runner.addresses[0][:2]
+            ready(host, port)
+            await stop.wait()
+        finally:
+            await runner.cleanup()
+    finally:
+        end.set()
+        if tasks:
+            await asyncio.wait(tasks, timeout=5.0)
+        for task in tasks:
+            task.cancel()
+        await turns.close()
+        await reader.aclose()
+
+
+def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    return asyncio.create_task(work)
+
+
+async def _when_there(turns: Turns, replies: Replies, stop: asyncio.Event) -> int | None:
+    """Wait for Redis; give the number of partitions, or None where told to stop first."""
+    while not stop.is_set():
+        try:
+            await turns.load()
+            await turns.ask("HSETNX", names.META, "partitions", DEFAULT_PARTITIONS)
+            partitions = int(await turns.ask("HGET", names.META, "partitions"))
+            positions = {}
+            for stream in _FOLLOWED:
+                last = await turns.ask("XREVRANGE", stream, "+", "-", "COUNT", 1)
+                positions[stream] = last[0][0].decode() if last else "0"
+            replies.start_at(positions)
+        except (StoreAway, RedisError, OSError) as away:
+            log.warning("waiting for Redis: %s", away)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), 0.2)
+        else:
+            return partitions
+    return None
+
+
+def _application(
+    settings: GatewaySettings,
+    ports: GatewayPorts,
+    turns: Turns,
+    replies: Replies,
+    partitions: int,
+    gateway: str,
+) -> web.Application:
+    callers = Callers(settings.bearers)
+    metrics = Metrics()
+    edge = Edge(
+        token_root=settings.token_root,
+        edge_key=settings.edge_key,
+        transport_key=settings.transport_key,
+        tenant=settings.tenant,
+        partitions=partitions,
+        locate=ports.locate,
+    )
+    taking = labels.Labels(turns, edge, callers, ports, settings.label_memory)
+    intake = Intake(
+        edge=edge,
+        acceptance=accept.Acceptance(
+            turns,
+            idempotency_us=int(settings.idempotency.total_seconds() * 1_000_000),
+            ledger=ports.ledger,
+        ),
+        labels=taking,
+        replies=replies,
+        deadline=deadline.Deadline(
+            turns,
+            policy=ports.fail_policy,
+            limits=settings.fail_limits,
+            rates=settings.rates,
+            tenant=settings.tenant,
+            policy_sha256=settings.policy_sha256,
+            kept=settings.idempotency,
+        ),
+        ports=ports,
+        metrics=metrics,
+        gateway=gateway,
+    )
+    calls = Events(
+        intake=intake,
+        turns=turns,
+        replies=replies,
+        callers=callers,
+        ports=ports,
+        wait=settings.wait,
+        longest_wait=settings.longest_wait,
+        batch_bytes=settings.batch_bytes,
+        batch_lines=settings.batch_lines,
+    )
+    app = web.Application(middlewares=[as_problems], client_max_size=settings.batch_bytes)
+    app.add_routes(calls.routes())
+    app.add_routes(taking.routes())
+    return app
