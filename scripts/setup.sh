@@ -90,6 +90,7 @@ if [ "$have" != "$want" ] && [ "$have" != "$dev_want" ]; then
     pip=(.venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps)
     "${pip[@]}" --require-hashes --only-binary :all: --requirement "$lock"
     PYTHONWARNINGS=ignore "${pip[@]}" --no-build-isolation --editable .
+    .venv/bin/python -m pip check >&2 || die "$lock is not whole for $(.venv/bin/python -V): make lock"
     printf '%s\n' "$want" >.venv/ringback-installed
 fi
 
