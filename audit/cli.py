@@ -1,0 +1,167 @@
+"""What can one ask of the evidence from a shell?
+
+    verify PATH        does it hold?                       0, 1, 2 or 3, see audit/verify.py
+    prove LOG INDEX    the proof of one record and its leaf, as two files
+    writer             take rb:audit down
+    witness            cosign other people's checkpoints
+    export             the bundle of one case
+
+Only what a command needs is imported, so that `verify` runs with `cryptography` alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from audit.errors import AuditError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m audit", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_verify(commands)
+    _add_prove(commands)
+    _add_writer(commands)
+    chosen = parser.parse_args(arguments)
+    try:
+        status: int = chosen.run(chosen)
+    except AuditError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}" + "\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"{error.filename}: {error.strerror}" + "\n")
+        return 2
+    return status
+
+
+def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("verify", help="recompute a log, or all logs below a directory")
+    parser.add_argument("path", type=Path, help="a log directory, or a ledger of several logs")
+    parser.add_argument("--policy", type=Path, help="a C2SP tlog-policy, got from elsewhere")
+    parser.add_argument(
+        "--old-checkpoint",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a checkpoint that you saved earlier",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.set_defaults(run=_verify)
+
+
+def _verify(chosen: argparse.Namespace) -> int:
+    from audit.policy import parse_policy
+    from audit.verify import RULES, SELF_CONSISTENT, SELF_CONSISTENT_TEXT, to_json, verify_ledger
+    from audit.verify import worst as worst_of
+
+    policy = None if chosen.policy is None else parse_policy(chosen.policy.read_bytes())
+    old = [file.read_bytes() for file in chosen.old_checkpoint]
+    progress = _bar if sys.stderr.isatty() and not chosen.json else None
+    reports = verify_ledger(
+        chosen.path,
+        policy=policy,
+        old_checkpoints=old,
+        workers=chosen.workers,
+        progress=progress,
+    )
+    status = worst_of(reports)
+    if chosen.json:
+        _say(to_json(reports))
+        return status
+    for report in reports:
+        _say(f"{report.origin or report.path}: {report.size} records, root {report.root[:16]}…")
+        if report.first_ts:
+            _say(f"  from {report.first_ts} to {report.last_ts}")
+        _say(
+            f"  {report.cases} cases, {report.closed} closed, {len(report.gaps)} interruptions"
+            f" (log.gap){' at ' + ', '.join(map(str, report.gaps[:10])) if report.gaps else ''}"
+        )
+        for witness in report.witnesses:
+            _say(f"  witness {witness['name']} ({witness['key']}) at {witness['time']}")
+        first = report.first
+        if first is not None:
+            _say(f"  BROKEN: {first}")
+            for fault in report.faults[:20]:
+                if fault is not first:
+                    _say(f"    also: {fault}")
+        for question in report.open_questions:
+            _say(f"  not established: {question}")
+    if status == SELF_CONSISTENT:
+        _say(SELF_CONSISTENT_TEXT)
+    elif status == 0:
+        _say(f"verified by all {len(RULES)} rules, with the policy's witnesses")
+    return status
+
+
+def _add_prove(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("prove", help="write the proof of one record and its leaf")
+    parser.add_argument("log", type=Path, help="the log directory")
+    parser.add_argument("index", type=int)
+    parser.add_argument("--out", type=Path, default=Path())
+    parser.set_defaults(run=_prove)
+
+
+def _prove(chosen: argparse.Namespace) -> int:
+    from audit.prove import write_proof
+
+    for file in write_proof(chosen.log, chosen.index, chosen.out):
+        _say(file)
+    return 0
+
+
+def _add_writer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("writer", help="the one writer: rb:audit into the ledger")
+    parser.add_argument("--redis", required=True, metavar="URL")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--bank", required=True, help="the bank's name in the origin")
+    parser.add_argument("--tenant", default="main")
+    parser.add_argument(
+        "--transport-key",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="32 bytes in hexadecimal: what producers seal personal values with",
+    )
+    parser.set_defaults(run=_writer)
+
+
+def _writer(chosen: argparse.Namespace) -> int:
+    from audit.keys import read_secret
+    from audit.writer import run_writer
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run_writer(
+        redis_url=chosen.redis,
+        data_dir=chosen.data,
+        origin_bank=chosen.bank,
+        tenant=chosen.tenant,
+        transport_key=read_secret(chosen.transport_key),
+        stop=stop,
+        on_ready=lambda: _say('{"ready": "ledger"}'),
+    )
+    return 0
+
+
+def _bar(done: int, size: int) -> None:
+    width = 40
+    filled = width * done // max(size, 1)
+    end = "\n" if done >= size else ""
+    bar = "#" * filled + "." * (width - filled)
+    sys.stderr.write(f"\r{bar} {done}/{size}{end}")
+    sys.stderr.flush()
+
+
+def _say(text: object) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -1,0 +1,116 @@
+"""Which bytes are on record? One JSON object a record, in one spelling.
+
+Sorted ASCII keys, UTF-8 unescaped, no spaces, no numbers but integers within ±(2**53 - 1). A
+decimal or a float is its string. What is hashed is the stored bytes; nobody re-serialises them
+to check a hash. The one spelling exists so that two readers can't see two records in one leaf
+(repeated keys).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+
+from audit.errors import RecordRefused
+
+FORMAT = 1
+MAX_INTEGER = (1 << 53) - 1
+NO_PREVIOUS = "0" * 64
+DEFAULT_CLASS = "rc10y"
+
+REQUIRED = (
+    "actor",
+    "at",
+    "body",
+    "case",
+    "case_prev",
+    "case_seq",
+    "event",
+    "grade",
+    "kind",
+    "payload",
+    "rid",
+    "subject",
+    "tenant",
+    "ts",
+    "v",
+)
+OPTIONAL = ("sig", "strength")
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_encode = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+).encode
+
+
+def encode(record: dict[str, Any]) -> bytes:
+    """The one spelling, by the standard library. The caller has made the record `plain`."""
+    return _encode(record).encode()
+
+
+def decode(leaf: bytes) -> dict[str, Any]:
+    """Read a leaf strictly: ValueError names what is not in the one spelling."""
+    text = leaf.decode()
+    record = json.loads(text, parse_float=_no_float, parse_constant=_no_float, parse_int=_integer)
+    if not isinstance(record, dict):
+        raise ValueError("a leaf is one JSON object")
+    if _encode(record) != text:
+        raise ValueError("not in canonical form (key order, spacing, escapes or a repeated key)")
+    return record
+
+
+def plain(value: Any) -> Any:
+    """The same value with floats and great integers as strings; RecordRefused on odd keys."""
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return value
+    if kind is int:
+        return value if -MAX_INTEGER <= value <= MAX_INTEGER else str(value)
+    if kind is float:
+        return repr(value)
+    if kind is dict:
+        for key in value:
+            if type(key) is not str or not key.isascii():
+                raise RecordRefused(f"a key is an ASCII string, got {key!r}")
+        return {key: plain(item) for key, item in value.items()}
+    if kind is list:
+        return [plain(item) for item in value]
+    raise RecordRefused(f"a value is JSON, got {kind.__name__}")
+
+
+def utc_text(micros: int) -> str:
+    """Microseconds since 1970 -> 2026-01-02T03:04:05.678901Z."""
+    return (_EPOCH + timedelta(microseconds=micros)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def utc_time(text: object) -> str:
+    """The same instant in the one spelling of times; RecordRefused without an offset."""
+    if isinstance(text, str):
+        if _TIME.match(text):
+            return text
+        try:
+            when = datetime.fromisoformat(text)
+        except ValueError:
+            when = None
+        if when is not None and when.tzinfo is not None:
+            return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    raise RecordRefused(f"a time is RFC 3339 with an offset, got {text!r}")
+
+
+def is_utc(text: object) -> bool:
+    """True for a time in the one spelling of times."""
+    return isinstance(text, str) and _TIME.match(text) is not None
+
+
+def _integer(text: str) -> int:
+    number = int(text)
+    if -MAX_INTEGER <= number <= MAX_INTEGER and text != "-0":
+        return number
+    raise ValueError(f"an integer lies within ±(2**53 - 1), got {text}")
+
+
+def _no_float(text: str) -> NoReturn:
+    raise ValueError(f"a number is an integer, got {text}")

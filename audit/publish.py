@@ -1,0 +1,130 @@
+"""What may the world see? The tiles and the checkpoint of every log, once a second.
+
+Derived from the store and off the way to durability. Tiles first, then `checkpoint`, so that a
+reader never meets a head whose entries aren't there. Files are not synced one by one; at a start
+everything since the last checkpoint that had minutes to reach the disk is written again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from audit.store import LOG_SHIFT, open_read_only
+from audit.tiles import (
+    checkpoint_file,
+    entry_tile,
+    hash_tile,
+    pack_entries,
+    saved_checkpoint_file,
+    write_atomically,
+    write_tile,
+)
+from audit.tree import TILE_WIDTH
+
+SETTLED_SECONDS = 120.0
+
+
+class Publisher:
+    """Brings the files of a ledger's logs up to its last commit. Reads the store only."""
+
+    def __init__(self, ledger: Path, vkey_of: Callable[[str], str]) -> None:
+        """`vkey_of(origin)` is the line for a log's `keys` file, a hint for readers."""
+        self._ledger = ledger
+        self._vkey_of = vkey_of
+        self._done: dict[int, int] = {}
+        self._minute: dict[int, int] = {}
+        self._lock = threading.Lock()
+        self._db: sqlite3.Connection | None = None
+        self.failure: Exception | None = None
+
+    def run(self, every: float, stop: threading.Event) -> None:
+        """Publish until told to stop. A failure (a full disk) is kept, told and tried again."""
+        while not stop.wait(every):
+            try:
+                self.publish()
+                self.failure = None
+            except (OSError, sqlite3.Error) as error:
+                self.failure = error
+
+    def publish(self, *, keep: bool = False) -> None:
+        """Publish every log that grew. `keep` saves the checkpoint under checkpoints/ as well."""
+        with self._lock:
+            db = self._connection()
+            db.execute("BEGIN")
+            try:
+                rows = db.execute(
+                    "SELECT log, origin, tenant, class, year, size, note FROM logs"
+                ).fetchall()
+                for log, origin, tenant, retention, year, size, note in rows:
+                    path = self._ledger / tenant / retention / str(year)
+                    if log not in self._done:
+                        self._done[log] = settled_size(path)
+                        write_atomically(path / "keys", f"{self._vkey_of(origin)}\n".encode())
+                    if size > self._done[log]:
+                        self._write(db, log, path, self._done[log], size)
+                        self._write_head(log, path, size, note)
+                        self._done[log] = size
+                    if keep and size:
+                        write_atomically(saved_checkpoint_file(path, size), note.encode())
+            finally:
+                db.execute("ROLLBACK")
+
+    def close(self) -> None:
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._db = open_read_only(self._ledger / "ledger.db")
+            self._db.isolation_level = None
+        return self._db
+
+    def _write(self, db: sqlite3.Connection, log: int, path: Path, old: int, size: int) -> None:
+        for n in range(old // TILE_WIDTH, (size + TILE_WIDTH - 1) // TILE_WIDTH):
+            start = n * TILE_WIDTH
+            width = min(TILE_WIDTH, size - start)
+            base = log << LOG_SHIFT | start
+            rows = db.execute(
+                "SELECT leaf, hash FROM records WHERE position >= ? AND position < ?"
+                " ORDER BY position",
+                (base, base + width),
+            ).fetchall()
+            write_tile(entry_tile(path, n, width), pack_entries(row[0] for row in rows))
+            write_tile(hash_tile(path, 0, n, width), b"".join(row[1] for row in rows))
+        level, old_count, count = 1, old // TILE_WIDTH, size // TILE_WIDTH
+        while count:
+            for n in range(old_count // TILE_WIDTH, (count + TILE_WIDTH - 1) // TILE_WIDTH):
+                start = n * TILE_WIDTH
+                width = min(TILE_WIDTH, count - start)
+                rows = db.execute(
+                    "SELECT hash FROM nodes WHERE log = ? AND level = ? AND n >= ? AND n < ?"
+                    " ORDER BY n",
+                    (log, level, start, start + width),
+                ).fetchall()
+                write_tile(hash_tile(path, level, n, width), b"".join(row[0] for row in rows))
+            level, old_count, count = level + 1, old_count // TILE_WIDTH, count // TILE_WIDTH
+
+    def _write_head(self, log: int, path: Path, size: int, note: str) -> None:
+        data = note.encode()
+        write_atomically(checkpoint_file(path), data)
+        minute = int(time.time() // 60)
+        if self._minute.get(log) != minute:
+            self._minute[log] = minute
+            write_atomically(saved_checkpoint_file(path, size), data)
+
+
+def settled_size(path: Path) -> int:
+    """The size up to which files had time to reach the disk; everything after is written anew."""
+    settled, oldest = 0, time.time() - SETTLED_SECONDS
+    saved = path / "checkpoints"
+    if saved.is_dir():
+        for file in saved.iterdir():
+            if file.name.isdigit() and file.stat().st_mtime < oldest:
+                settled = max(settled, int(file.name))
+    return settled

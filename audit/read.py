@@ -1,0 +1,132 @@
+"""What does the ledger say about a case, an event, a record? Read-only, for consoles and pages.
+
+Danger: reading a person's records is itself to be on record first (evidence rule 8); whoever
+calls these sees to that. Values come as stored: personal ones are sealed.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from audit.errors import NotInLedger
+from audit.leaf import utc_text
+from audit.note import parse_checkpoint
+from audit.prove import Proof
+from audit.store import INDEX_MASK, LOG_SHIFT, node_at, open_read_only
+from audit.tiles import checkpoint_file, saved_checkpoint_file, write_atomically
+from audit.tree import inclusion_path
+
+Leaf = dict[str, Any]
+
+
+def heads(data_dir: Path | str) -> list[dict[str, Any]]:
+    """The durable head of every log: `{origin, size, root, ts}`."""
+    with _reading(data_dir) as db:
+        rows = db.execute(
+            "SELECT origin, size, root, ts FROM logs ORDER BY ts DESC, log"
+        ).fetchall()
+    return [
+        {"origin": row[0], "size": row[1], "root": row[2].hex(), "ts": utc_text(row[3])}
+        for row in rows
+    ]
+
+
+def head(data_dir: Path | str) -> dict[str, Any]:
+    """The head of the log that was written to last. NotInLedger before the first record."""
+    found = heads(data_dir)
+    if not found:
+        raise NotInLedger(f"the ledger in {data_dir} has no log yet")
+    return found[0]
+
+
+def case_records(data_dir: Path | str, case: str) -> list[Leaf]:
+    """A case's leaves in order, each with `origin`, `index` and `hash`; empty when unknown."""
+    with _reading(data_dir) as db:
+        rows = db.execute(
+            "SELECT position, hash, leaf FROM records WHERE case_no ="
+            " (SELECT case_no FROM cases WHERE name = ?) ORDER BY position",
+            (case,),
+        ).fetchall()
+        return _leaves(db, rows)
+
+
+def event_records(data_dir: Path | str, event: str) -> list[Leaf]:
+    """Every leaf about an event, follow-up cases included, in order of the log."""
+    with _reading(data_dir) as db:
+        rows = db.execute(
+            "SELECT position, hash, leaf FROM records WHERE event = ?1 OR event IS NULL AND"
+            " case_no IN (SELECT case_no FROM cases WHERE event = ?1) ORDER BY position",
+            (event,),
+        ).fetchall()
+        return [leaf for leaf in _leaves(db, rows) if leaf["event"] == event]
+
+
+def record_position(data_dir: Path | str, rid: str) -> tuple[str, int]:
+    """(origin, index) of the record with that rid: the caller's receipt. NotInLedger if none."""
+    with _reading(data_dir) as db:
+        row = db.execute("SELECT position FROM rids WHERE rid = ?", (rid,)).fetchone()
+        if row is None:
+            raise NotInLedger(f"there is no record {rid}")
+        return _origins(db)[row[0] >> LOG_SHIFT], row[0] & INDEX_MASK
+
+
+def inclusion_proof(
+    data_dir: Path | str, origin: str, index: int, *, keep: bool = True
+) -> tuple[Proof, bytes]:
+    """The proof of a durable record below the current head, and its leaf.
+
+    Below the published checkpoint where that covers the record, and `keep` then stores it in the
+    log's `checkpoints/`; in the second before it is published, below the head of the last commit.
+    """
+    with _reading(data_dir) as db:
+        row = db.execute(
+            "SELECT log, size, note, tenant, class, year FROM logs WHERE origin = ?", (origin,)
+        ).fetchone()
+        if row is None or not 0 <= index < row[1]:
+            raise NotInLedger(f"there is no record {index} in {origin}")
+        log, size, data = row[0], row[1], row[2].encode()
+        folder = Path(data_dir) / "ledger" / row[3] / row[4] / str(row[5])
+        published = checkpoint_file(folder)
+        if published.is_file() and parse_checkpoint(published.read_bytes()).size > index:
+            data = published.read_bytes()
+            size = parse_checkpoint(data).size
+            if keep:
+                write_atomically(saved_checkpoint_file(folder, size), data)
+        path = inclusion_path(index, size, lambda height, n: node_at(db, log, height, n))
+        leaf = db.execute(
+            "SELECT leaf FROM records WHERE position = ?", (log << LOG_SHIFT | index,)
+        ).fetchone()[0]
+    return Proof(index, tuple(path), data), bytes(leaf)
+
+
+@contextmanager
+def _reading(data_dir: Path | str) -> Iterator[sqlite3.Connection]:
+    path = Path(data_dir) / "ledger" / "ledger.db"
+    if not path.is_file():
+        raise NotInLedger(f"there is no ledger in {data_dir}")
+    db = open_read_only(path)
+    try:
+        yield db
+    finally:
+        db.close()
+
+
+def _origins(db: sqlite3.Connection) -> dict[int, str]:
+    return dict(db.execute("SELECT log, origin FROM logs").fetchall())
+
+
+def _leaves(db: sqlite3.Connection, rows: list[tuple[int, bytes, bytes]]) -> list[Leaf]:
+    origins = _origins(db)
+    found = []
+    for position, hashed, data in rows:
+        leaf: Leaf = json.loads(data)
+        leaf["origin"] = origins[position >> LOG_SHIFT]
+        leaf["index"] = position & INDEX_MASK
+        leaf["hash"] = hashed.hex()
+        found.append(leaf)
+    return found

@@ -1,0 +1,141 @@
+"""How do records come from Redis to the ledger? `rb:audit`, read from the ledger's own position.
+
+    XREAD BLOCK rb:audit <stored id>  ->  one commit  ->  SET rb:audit:durable <last id>
+
+While one commit waits for the disk the next records gather: that is the whole group commit. The
+position lies in the ledger's transaction, so what was committed is never taken twice, and what
+was not is read again. The stream is trimmed below the durable mark only.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Protocol
+
+import orjson
+import redis
+
+from audit.errors import LedgerBehindRedis, RedisBehindLedger
+
+STREAM = "rb:audit"
+FIELD = b"records"
+MARK = "rb:audit:durable"
+READ_ENTRIES = 512
+BLOCK_MS = 250
+TRIM_EVERY = 1.0
+WAIT_LONGEST = 1.0
+
+StreamId = tuple[int, int]
+
+
+class Taker(Protocol):
+    """What the inlet needs of a ledger."""
+
+    @property
+    def stream_id(self) -> str: ...
+
+    def append_many(self, records: list[Any], *, stream_id: str | None = None) -> None: ...
+
+    def refuse(self, rid: str, why: str, raw: bytes) -> dict[str, Any]: ...
+
+    def tick(self) -> None: ...
+
+
+class Inlet:
+    """One blocking connection that moves the stream into a ledger."""
+
+    def __init__(self, redis_url: str, ledger: Taker) -> None:
+        self._redis = redis.Redis.from_url(redis_url, socket_timeout=5.0)
+        self._ledger = ledger
+        self._trimmed = 0.0
+
+    def check(self) -> None:
+        """Compare both ends. Refused: RedisBehindLedger, LedgerBehindRedis."""
+        stored = parse_id(self._ledger.stream_id)
+        try:
+            info: Any = self._redis.xinfo_stream(STREAM)
+            last = parse_id(info["last-generated-id"])
+        except redis.ResponseError:
+            last = (0, 0)
+        if last < stored:
+            raise RedisBehindLedger(
+                f"{STREAM} in Redis ends at {last[0]}-{last[1]}, the ledger has already taken "
+                f"{self._ledger.stream_id}: Redis lost acknowledged writes. Restore Redis, or "
+                "start with --recover-from-ledger"
+            )
+        mark: Any = self._redis.get(MARK)
+        if mark is not None and parse_id(mark) > stored:
+            raise LedgerBehindRedis(
+                f"{MARK} is {parse_id(mark)[0]}-{parse_id(mark)[1]}, the ledger ends at "
+                f"{self._ledger.stream_id}: records that were durable are not in this ledger. "
+                "Put the right data directory back; a new ledger must not go on in its place"
+            )
+        self._redis.set(MARK, self._ledger.stream_id)
+
+    def run(self, stop: threading.Event) -> None:
+        """Move records until told to stop; a Redis that is away is waited for and checked again."""
+        pause = 0.02
+        while not stop.is_set():
+            try:
+                self.step()
+                pause = 0.02
+            except (redis.ConnectionError, redis.TimeoutError):
+                self._wait_for_redis(stop, pause)
+                pause = min(pause * 2, WAIT_LONGEST)
+
+    def step(self, block_ms: int = BLOCK_MS) -> int:
+        """One read, one commit, one mark; how many stream entries were taken."""
+        self._ledger.tick()
+        answer: Any = self._redis.xread(
+            {STREAM: self._ledger.stream_id}, count=READ_ENTRIES, block=block_ms
+        )
+        if not answer:
+            return 0
+        entries = answer[0][1] if isinstance(answer, list) else next(iter(answer.values()))[0]
+        records: list[Any] = []
+        for entry_id, fields in entries:
+            records += self._read(entry_id.decode(), fields)
+        last = entries[-1][0].decode()
+        self._ledger.append_many(records, stream_id=last)
+        self._redis.set(MARK, last)
+        self._trim(last)
+        return len(entries)
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _read(self, entry_id: str, fields: dict[bytes, bytes]) -> list[Any]:
+        raw = fields.get(FIELD, b"")
+        rid = f"{STREAM}/{entry_id}/record.refused"
+        try:
+            found = orjson.loads(raw)
+        except orjson.JSONDecodeError as error:
+            return [self._ledger.refuse(rid, f"the entry is no JSON: {error}", raw)]
+        if type(found) is dict:
+            found = [found]
+        if type(found) is not list:
+            return [self._ledger.refuse(rid, "the entry is no array of records", raw)]
+        return found
+
+    def _trim(self, last: str) -> None:
+        now = time.monotonic()
+        if now - self._trimmed >= TRIM_EVERY:
+            self._trimmed = now
+            self._redis.xtrim(STREAM, minid=last, approximate=True)
+
+    def _wait_for_redis(self, stop: threading.Event, pause: float) -> None:
+        if stop.wait(pause):
+            return
+        try:
+            self.check()
+        except (redis.ConnectionError, redis.TimeoutError):
+            return
+
+
+def parse_id(text: str | bytes) -> StreamId:
+    """'1700000000000-3' -> (1700000000000, 3)."""
+    if isinstance(text, bytes):
+        text = text.decode()
+    milliseconds, _, sequence = text.partition("-")
+    return int(milliseconds), int(sequence or 0)
