@@ -23,7 +23,15 @@ for at = 4, #ARGV, 8 do
     redis.call('XADD', 'rb:audit', '*', 'records', ARGV[at + 4])
     redis.call('XADD', 'rb:challenges', '*', 'challenge', ARGV[at + 5])
     if ARGV[at + 6] ~= '' then
-      redis.call('XADD', 'rb:labels', '*', 'label', ARGV[at + 6])
+      local label = ARGV[at + 6]
+      local ranked = 'rb:labelled:' .. event
+      if tonumber(redis.call('HGET', ranked, 'rank') or '0') > 1 then
+        label = string.sub(label, 1, -2) .. ',"outranked":true}'
+      else
+        redis.call('HSET', ranked, 'rank', 1)
+        redis.call('EXPIRE', ranked, 15552000)
+      end
+      redis.call('XADD', 'rb:labels', '*', 'label', label)
     end
     if ARGV[at + 7] ~= '' then
       redis.call('XADD', 'rb:alerts', 'MAXLEN', '~', 100000, '*', 'alert', ARGV[at + 7])

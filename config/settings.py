@@ -1,0 +1,136 @@
+"""Which values does Ringback run with? One typed object, read once, handed in everywhere.
+
+Read from ``ringback.yaml`` beside this file, then from ``<data>/ringback.yaml`` where there is
+one; a later file overrides a former one key by key. An unknown key is refused with the nearest
+known one: a setting that never acts and never complains is a defect.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from risk.money import Rates
+
+HERE = Path(__file__).parent
+
+
+class BadConfig(ValueError):
+    """A configuration file that can't be used: which, where, what was needed, what was got."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Institution(_Part):
+    """How the bank names itself, and the number a customer may call back."""
+
+    name: dict[str, str] = {"en": "Example Bank", "zh-CN": "示例银行"}
+    callback: str = "+86 10 5550 0199"
+
+
+class Engine(_Part):
+    """The flow: partitions and shards are fixed at the first start of a data directory."""
+
+    partitions: Annotated[int, Field(ge=1, le=64)] = 4
+    shards: Annotated[int, Field(ge=1, le=64)] = 16
+    processes: Annotated[int, Field(ge=1, le=16)] = 1
+    epoch_seconds: Annotated[float, Field(gt=0, le=10)] = 0.25
+    cache_entities: Annotated[int, Field(ge=100)] = 50_000
+    batch: Annotated[int, Field(ge=1, le=10_000)] = 200
+    silence_seconds: Annotated[float, Field(gt=0)] = 3.0
+
+
+class Xmpp(_Part):
+    """Whether the demo's own Prosody is started, or where the bank's server is."""
+
+    domain: str = "localhost"
+    component: str = "challenge.localhost"
+    host: str = "127.0.0.1"
+    port: int = 0
+    secret: str = ""
+    embedded: bool = True
+
+
+class Settings(_Part):
+    """Everything that is set; amounts of the policy stand in ``policy.yaml``."""
+
+    version: Literal[1] = 1
+    bank: str = "bank.example"
+    tenant: str = "main"
+    base_currency: str = "CNY"
+    redis_url: str | None = None
+    http: str = "127.0.0.1:8080"
+    public_url: str | None = None
+    wait_seconds: Annotated[float, Field(gt=0, le=30)] = 1.0
+    idempotency_days: Annotated[int, Field(ge=1)] = 7
+    scored_days: Annotated[int, Field(ge=1)] = 180
+    institution: Institution = Institution()
+    engine: Engine = Engine()
+    xmpp: Xmpp = Xmpp()
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Parse one YAML file to an object, or raise `BadConfig` with line and column."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as wrong:
+        raise BadConfig(f"{path.name}: not YAML: {wrong}") from wrong
+    if not isinstance(document, dict):
+        raise BadConfig(f"{path.name}: needed an object, got {type(document).__name__}")
+    return document
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    whole = dict(below)
+    for key, value in above.items():
+        old = whole.get(key)
+        nested = isinstance(old, dict) and isinstance(value, dict)
+        whole[key] = _merged(old or {}, value) if nested else value
+    return whole
+
+
+def _known_keys(model: type[BaseModel]) -> list[str]:
+    keys = list(model.model_fields)
+    for field in model.model_fields.values():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            keys += _known_keys(kind)
+    return keys
+
+
+def read_settings(*paths: Path, over: Mapping[str, Any] | None = None) -> Settings:
+    """Read settings from files, later over former, and ``over`` above all."""
+    whole: dict[str, Any] = {}
+    for path in paths:
+        if path.exists():
+            whole = _merged(whole, read_yaml(path))
+    whole = _merged(whole, over or {})
+    try:
+        return Settings.model_validate(whole)
+    except ValidationError as wrong:
+        first = wrong.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        near = get_close_matches(str(first["loc"][-1]), _known_keys(Settings), n=1)
+        hint = f"; did you mean {near[0]}?" if first["type"] == "extra_forbidden" and near else ""
+        raise BadConfig(f"settings: {where}: {first['msg']}{hint}") from wrong
+
+
+def read_rates(path: Path, base: str) -> Rates:
+    """Read the dated rate table: currency -> day -> units of the base currency for one."""
+    document = read_yaml(path)
+    if document.get("base") != base:
+        raise BadConfig(f"{path.name}: needed base {base}, got {document.get('base')!r}")
+    dated: dict[str, list[tuple[date, Decimal]]] = {}
+    for currency, rows in document.get("rates", {}).items():
+        pairs = [(day, Decimal(str(rate))) for day, rate in rows.items()]
+        if any(not isinstance(day, date) for day, _ in pairs):
+            raise BadConfig(f"{path.name}: {currency}: needed days such as 2026-01-01 as keys")
+        dated[currency] = sorted(pairs)
+    return Rates(base, dated)

@@ -1,0 +1,109 @@
+"""Which parts make the way? The same stages for the live flow and for a replay over a file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from config.settings import HERE, Settings, read_rates, read_yaml
+from features import catalogue, surface
+from flows.describe import Profile, Ticker, Tier
+from flows.effects import Effects
+from flows.fraud import Stages
+from flows.judge import Due, Judging, load_kept
+from flows.records import Recorder
+from flows.score import Learnt, Scoring, Snapshots
+from flows.scored import Scoreds
+from flows.shards import Cabinet, Store
+from flows.walk import Values
+from risk.challenge import Conversation
+from risk.events import Moment
+from risk.policy import RuleSet, rule_set
+
+
+def read_rule_set(settings: Settings, folder: Path = HERE) -> RuleSet:
+    """Read rules, policy and rates from a folder into one immutable set."""
+    return rule_set(
+        read_yaml(folder / "rules.yaml"),
+        read_yaml(folder / "policy.yaml"),
+        read_rates(folder / "rates.yaml", settings.base_currency),
+        catalogue.BY_NAME,
+    )
+
+
+def of_itself(moment: Moment) -> Values:
+    """What an event says of itself, before anybody's past is asked."""
+    return dict(surface.describe(moment))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What differs between the live flow and a replay."""
+
+    inlet: Source[Any]
+    outlet: Sink[Any]
+    store: Store
+    effects: Effects
+    scoreds: Scoreds
+    snapshots: Snapshots
+    journal: Callable[[list[Learnt]], None]
+    now_us: Callable[[Moment | None], int]
+    tick_ns: Ticker
+    nonce_key: bytes
+    sequenced: bool = False
+
+
+def stages(settings: Settings, rules: RuleSet, parts: Parts) -> Stages:
+    """Assemble the way from its parts."""
+    from features import model  # River alone takes a second to import
+
+    engine = settings.engine
+    tiers = []
+    for describer in catalogue.DESCRIBERS:
+        cabinet: Cabinet[Profile] = Cabinet(
+            describer.key,
+            parts.store,
+            cast("Callable[[], Profile]", describer.new),
+            cast("Callable[[bytes], Profile]", describer.load),
+            engine.cache_entities,
+        )
+        tiers.append(
+            Tier(
+                describer.key,
+                describer.entity,
+                describer.entity_of_label,
+                cabinet,
+                engine.shards,
+                parts.tick_ns,
+            )
+        )
+    conversations: Cabinet[Conversation | Due] = Cabinet(
+        "judge", parts.store, Conversation, load_kept, engine.cache_entities
+    )
+    return Stages(
+        inlet=parts.inlet,
+        tiers=tiers,
+        model=Scoring(
+            model.champion,
+            model.load,
+            parts.snapshots,
+            parts.journal,
+            parts.tick_ns,
+            parts.sequenced,
+        ),
+        judge=Judging(
+            lambda: rules,
+            conversations,
+            parts.effects,
+            Recorder(settings.tenant),
+            parts.scoreds,
+            engine.shards,
+            parts.nonce_key,
+            parts.now_us,
+            parts.tick_ns,
+        ),
+        outlet=parts.outlet,
+    )
