@@ -107,6 +107,69 @@ class Ratio(_Over):
         return sight.amount * priced / total if total > 0 else None
 
 
+class MedianRatio(_Over):
+    """This amount over the median of the earlier ones; None below three, or where that is <= 0.
+
+    Of more than 512 payments the newest are looked at. Unlike a mean, the median does not move
+    with a few stolen payments.
+    """
+
+    aggregate = "median_ratio.amount"
+    unit = "ratio"
+    words = "amount over the median of the earlier ones within {}"
+
+    def of(self, sight: Sight) -> Value:
+        """Of an even number the lower of the two in the middle."""
+        if sight.amount is None:
+            return None
+        earlier = sorted(sight.profile.payments.amounts(sight.time - self.reach, sight.time))
+        middle = earlier[(len(earlier) - 1) // 2] if len(earlier) >= 3 else 0
+        return sight.amount / middle if middle > 0 else None
+
+
+class Outliers(_Over):
+    """How many of the earlier payments were above three times the median of them.
+
+    Of more than 512 payments the newest are looked at.
+    """
+
+    aggregate = "outliers.amount"
+    unit = "count"
+    words = "payments within {} above three times the median of them"
+
+    def of(self, sight: Sight) -> Value:
+        """0 below three earlier payments."""
+        earlier = sorted(sight.profile.payments.amounts(sight.time - self.reach, sight.time))
+        if len(earlier) < 3:
+            return 0
+        return len(earlier) - bisect_right(earlier, 3 * earlier[(len(earlier) - 1) // 2])
+
+
+class MeanRatio:
+    """Mean amount of a short window, this payment included, over that of a long one before it.
+
+    None without an amount in either, or where the long mean is <= 0.
+    """
+
+    unit = "ratio"
+    grade = 2
+
+    def __init__(self, short: str, long: str) -> None:
+        self.name = f"mean_ratio.amount.{short}.{long}"
+        self.meaning = f"mean amount within {short} over the mean of the {long} before"
+        self.short, self.long = span(short), span(long)
+        self.reach = self.short + self.long
+
+    def of(self, sight: Sight) -> Value:
+        """(sum / count) / (sum / count)."""
+        edge = sight.time - self.short
+        _, n, s = sight.profile.payments.tally(edge, sight.time)
+        if sight.amount is not None:
+            n, s = n + 1, s + sight.amount
+        _, n0, s0 = sight.profile.payments.tally(edge - self.long, edge)
+        return (s * n0) / (n * s0) if n and s0 > 0 else None
+
+
 class SinceLast(_Ever):
     """Seconds since the latest earlier payment, however long ago; 0 at the same time."""
 
@@ -234,3 +297,19 @@ class FraudRunAge(FraudRun):
         """By the time of the payment."""
         run = self.run(sight)
         return (sight.time - run[0]) / SECOND if run else None
+
+
+class HonestSinceFraud(_Over):
+    """How many payments after the latest known fraud proved honest; None without a fraud."""
+
+    aggregate = "honest_since_fraud"
+    unit = "count"
+    words = "payments that proved honest since the latest known fraud within {}"
+    beyond = SETTLED
+
+    def of(self, sight: Sight) -> Value:
+        """Those older than 7 days that nobody called a fraud."""
+        happened = sight.happened
+        if not happened or happened[-1] <= sight.time - self.reach:
+            return None
+        return sight.profile.payments.tally(happened[-1], sight.time - SETTLED)[0]

@@ -17,13 +17,14 @@ from typing import Final, Protocol
 
 from features.acquaintances import Acquaintances
 from features.frauds import Frauds
-from features.moment import LATENESS, SETTLED, Event, Label, Value, span
+from features.moment import DAY, LATENESS, SETTLED, Event, Label, Value, span
 from features.timeline import LARGEST, Timeline
 
 #: What a stored profile begins with; the byte after it is the version of the format.
 MAGIC: Final = b"RBP"
 VERSION: Final = 1
 _SECTION: Final = Struct("<BI")
+_AHEAD: Final = DAY  # labels may be known this far ahead of the events described
 
 #: Sections of a stored profile. A number is never given to anything else.
 PAYMENTS, FRAUDS, PAYEES = 1, 2, 3
@@ -229,7 +230,7 @@ class Profile:
 
     def hear(self, label: Label) -> None:
         """What became known about an earlier event of this entity, and when."""
-        self.frauds.hear(label, self._describer.keep)
+        self.frauds.hear(label, self._describer.keep + _AHEAD)
 
     def dump(self) -> bytes:
         """The profile as bytes, which every later program can load."""

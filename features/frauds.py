@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterable
 from struct import Struct
 from typing import Final
 
@@ -44,6 +45,10 @@ class Frauds:
 
     def hear(self, label: Label, keep: int) -> None:
         """Take in one label; the same one twice is one."""
+        if self._known:
+            self._forget(max(self._known[-1], label.known_us) - keep)
+        elif not label.fraud and label.source != "officer":
+            return
         event, rank = fingerprint(label.event), RANKS.get(label.source, 1)
         says = rank if label.fraud else -rank
         mine = [at for at, other in enumerate(self._events) if other == event]
@@ -56,11 +61,14 @@ class Frauds:
         self._happened.insert(at, label.event_time_us)
         self._events.insert(at, event)
         self._says.insert(at, says)
-        self._forget(self._known[-1] - keep)
+        if len(self._known) > REMEMBERED:
+            self._keep(range(len(self._known) - REMEMBERED, len(self._known)))
         self._derive()
 
     def _forget(self, horizon: int) -> None:
         """Drop events whose every label, and whose own time, lie at or before the horizon."""
+        if self._known[0] > horizon:
+            return
         live = {
             event
             for event, known, happened in zip(
@@ -68,12 +76,16 @@ class Frauds:
             )
             if max(known, happened) > horizon
         }
-        rows = [at for at, event in enumerate(self._events) if event in live][-REMEMBERED:]
-        if len(rows) < len(self._known):
-            self._known = array("q", (self._known[at] for at in rows))
-            self._happened = array("q", (self._happened[at] for at in rows))
-            self._events = array("q", (self._events[at] for at in rows))
-            self._says = array("b", (self._says[at] for at in rows))
+        if len(live) < len(set(self._events)):
+            self._keep([at for at, event in enumerate(self._events) if event in live])
+            self._derive()
+
+    def _keep(self, rows: Iterable[int]) -> None:
+        rows = list(rows)
+        self._known = array("q", (self._known[at] for at in rows))
+        self._happened = array("q", (self._happened[at] for at in rows))
+        self._events = array("q", (self._events[at] for at in rows))
+        self._says = array("b", (self._says[at] for at in rows))
 
     def _derive(self) -> None:
         """From the labels, the stretches (since, until, happened) in which an event is a fraud."""

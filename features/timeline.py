@@ -239,9 +239,7 @@ class Timeline:
     def squares(self, after: int, until: int) -> tuple[int, int, int]:
         """Priced, total and the sum of squares of (after, until], exact whole numbers."""
         low, high = bisect_right(self._times, after), bisect_right(self._times, until)
-        amounts = self._amounts[low:high]
-        if self._nulls:
-            amounts = array("q", (amount for amount in amounts if amount != _NOTHING))
+        amounts = self.amounts(after, until)
         priced = len(amounts)
         total = self._running[high] - self._running[low] if low < high else 0
         squares = sum(map(mul, amounts, amounts))
@@ -249,6 +247,14 @@ class Timeline:
             older = self._buckets.tally(after, until)
             return priced + older[1], total + older[2], squares + older[3]
         return priced, total, squares
+
+    def amounts(self, after: int, until: int) -> array[int]:
+        """The amounts of (after, until] in order of time; of a busy entity the exact ones alone."""
+        low, high = bisect_right(self._times, after), bisect_right(self._times, until)
+        amounts = self._amounts[low:high]
+        if self._nulls:
+            amounts = array("q", (amount for amount in amounts if amount != _NOTHING))
+        return amounts
 
     def last(self, until: int) -> int | None:
         """The time of the latest entry at or before ``until``."""

@@ -1,0 +1,235 @@
+"""What every feature *means*: brute force over everything that ever happened, no state at all.
+
+Slow and plain on purpose. ``docs/semantics.md`` in code; the engine is compared with it, and the
+golden vectors in ``tests/assets/windows/`` are made by it (``python -m tests.features.golden``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+
+from features.moment import Value
+
+SECOND = 1_000_000
+DAY = 86_400 * SECOND
+UNITS = {"s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": DAY}
+LARGEST = 1 << 50
+FORGOTTEN = 38 * DAY + 3600 * SECOND  # labels of an event, all older than this, are forgotten
+RANK = {"customer": 1, "chargeback": 2, "officer": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """An event, as the features see it."""
+
+    id: str
+    time_us: int
+    amount_base: int | None
+    customer: str = "c"
+    payee: str | None = "p"
+    type: str = "transaction"
+    device: str | None = None
+    ip: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A label."""
+
+    event: str
+    fraud: bool
+    source: str
+    known_us: int
+    event_time_us: int
+    customer: str = "c"
+    payee: str | None = "p"
+    device: str | None = None
+    ip: str | None = None
+
+
+def _span(window: str) -> int:
+    return int(window[:-1]) * UNITS[window[-1]]
+
+
+def _amounts(events: list[Paid]) -> list[int]:
+    return [
+        max(-LARGEST, min(LARGEST, event.amount_base))
+        for event in events
+        if event.amount_base is not None
+    ]
+
+
+def _frauds(heard: list[Said], time: int) -> list[tuple[int, int]]:
+    """(counts as a fraud since, made at) of each event that is known as a fraud at ``time``."""
+    remembered: dict[str, list[Said]] = {}
+    for label in heard:  # in the order of hearing
+        known = [one.known_us for mine in remembered.values() for one in mine]
+        horizon = max([label.known_us, *known]) - FORGOTTEN
+        for old in [
+            old
+            for old, mine in remembered.items()
+            if all(max(one.known_us, one.event_time_us) <= horizon for one in mine)
+        ]:
+            del remembered[old]
+        mine = remembered.setdefault(label.event, [])
+        if label.fraud or label.source == "officer" or any(other.fraud for other in mine):
+            mine.append(label)
+    found = []
+    for mine in remembered.values():
+        standing: Said | None = None
+        since = 0
+        for label in sorted(mine, key=lambda one: one.known_us):
+            if label.known_us > time:
+                break
+            if standing is not None and RANK[label.source] < RANK[standing.source]:
+                continue
+            if label.fraud and not (standing is not None and standing.fraud):
+                since = label.known_us
+            standing = label
+        if standing is not None and standing.fraud:
+            found.append((since, mine[0].event_time_us))
+    return found
+
+
+class Past:
+    """An event, and everything of its entity that was before it."""
+
+    def __init__(self, name: str, event: Paid, before: list[Paid], heard: list[Said]) -> None:
+        self.event, self.time = event, event.time_us
+        self.payments = sorted(
+            (one for one in before if one.type == "transaction" and one.time_us <= self.time),
+            key=lambda one: one.time_us,
+        )
+        self.here = [event] if event.type == "transaction" else []
+        self.own = _amounts(self.here)
+        self.windows = [_span(part) for part in name.split(".") if part[0].isdigit()]
+        self.width = self.windows[-1] if self.windows else 0
+        self.earlier = self.within(self.time - self.width, self.time)
+        self.amounts = _amounts(self.earlier)
+        self.frauds = _frauds(heard, self.time)
+        self.made = sorted(made for _, made in self.frauds if made <= self.time)
+
+    def within(self, after: int, until: int) -> list[Paid]:
+        """The earlier payments in (after, until]."""
+        return [one for one in self.payments if after < one.time_us <= until]
+
+    def ago(self, time: int) -> float:
+        """Seconds from then to now."""
+        return (self.time - time) / SECOND
+
+
+def _mean(past: Past) -> Value:
+    everything = past.amounts + past.own
+    return sum(everything) / len(everything) if everything else None
+
+
+def _std(past: Past) -> Value:
+    everything = past.amounts + past.own
+    n, s, q = len(everything), sum(everything), sum(a * a for a in everything)
+    return sqrt(n * q - s * s) / n if n else None
+
+
+def _zscore(past: Past) -> Value:
+    n, s, q = len(past.amounts), sum(past.amounts), sum(a * a for a in past.amounts)
+    if not past.own or n < 3 or n * q == s * s:
+        return None
+    return (n * past.own[0] - s) / sqrt(n * q - s * s)
+
+
+def _ratio(past: Past) -> Value:
+    total = sum(past.amounts)
+    return past.own[0] * len(past.amounts) / total if past.own and total > 0 else None
+
+
+def _middle(past: Past) -> int | None:
+    return sorted(past.amounts)[(len(past.amounts) - 1) // 2] if len(past.amounts) >= 3 else None
+
+
+def _median_ratio(past: Past) -> Value:
+    middle = _middle(past)
+    return past.own[0] / middle if past.own and middle is not None and middle > 0 else None
+
+
+def _outliers(past: Past) -> Value:
+    middle = _middle(past)
+    return 0 if middle is None else sum(amount > 3 * middle for amount in past.amounts)
+
+
+def _mean_ratio(past: Past) -> Value:
+    short_width, long_width = past.windows
+    edge = past.time - short_width
+    short = _amounts(past.within(edge, past.time)) + past.own
+    long = _amounts(past.within(edge - long_width, edge))
+    if not short or not long or sum(long) <= 0:
+        return None
+    return (sum(short) * len(long)) / (len(short) * sum(long))
+
+
+def _new_payee(past: Past) -> Value:
+    payee = past.event.payee
+    return None if payee is None else int(all(one.payee != payee for one in past.payments))
+
+
+def _fraud_risk(past: Past) -> Value:
+    after, until = past.time - 7 * DAY - past.width, past.time - 7 * DAY
+    settled = past.within(after, until)
+    if not settled:
+        return None
+    return min(1.0, sum(after < one <= until for one in past.made) / len(settled))
+
+
+def _since_fraud(past: Past) -> Value:
+    reached = past.made and past.made[-1] > past.time - past.width
+    return past.ago(past.made[-1]) if reached else None
+
+
+def _honest_since_fraud(past: Past) -> Value:
+    if not past.made or past.made[-1] <= past.time - 7 * DAY - past.width:
+        return None
+    return len(past.within(past.made[-1], past.time - 7 * DAY))
+
+
+def _run(past: Past) -> list[int]:
+    settled = [one.time_us for one in past.payments if one.time_us <= past.time - 7 * DAY]
+    honest = [one for one in settled if one not in past.made]
+    return [one for one in past.made if one > max([past.time - past.width, *honest[-1:]])]
+
+
+def _fraud_run_age(past: Past) -> Value:
+    run = _run(past)
+    return past.ago(run[0]) if run else None
+
+
+MEANINGS: dict[str, Callable[[Past], Value]] = {
+    "count": lambda past: len(past.earlier) + len(past.here),
+    "sum": lambda past: sum(past.amounts) + sum(past.own),
+    "mean": _mean,
+    "std": _std,
+    "zscore": _zscore,
+    "ratio": _ratio,
+    "median_ratio": _median_ratio,
+    "outliers": _outliers,
+    "mean_ratio": _mean_ratio,
+    "since_last": lambda past: past.ago(past.payments[-1].time_us) if past.payments else None,
+    "since_first": lambda past: past.ago(past.payments[0].time_us) if past.payments else None,
+    "new_payee": _new_payee,
+    "fraud_count": lambda past: sum(
+        past.time - past.width < since <= past.time for since, _ in past.frauds
+    ),
+    "fraud_risk": _fraud_risk,
+    "since_fraud": _since_fraud,
+    "honest_since_fraud": _honest_since_fraud,
+    "fraud_run": lambda past: len(_run(past)),
+    "fraud_run_age": _fraud_run_age,
+}
+
+
+def answer(name: str, event: Paid, before: list[Paid], heard: list[Said]) -> Value:
+    """The feature ``name`` of ``event``; ``before``: the earlier observed events of its entity.
+
+    ``before`` and ``heard`` are in the order in which they were observed and heard; both hold only
+    what belongs to the entity whose key begins the name.
+    """
+    return MEANINGS[name.split(".")[1]](Past(name, event, before, heard))
