@@ -102,7 +102,7 @@ class Frauds:
                 if says > 0 >= standing:
                     since = self._known[at]
                 elif says < 0 < standing and since < self._known[at]:
-                    stretches.append((since, self._known[at], self._happened[at]))
+                    stretches.append((since, self._known[at], self._happened[rows[0]]))
                 standing = says
             if standing > 0:
                 stretches.append((since, _FOREVER, self._happened[rows[0]]))

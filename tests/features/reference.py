@@ -77,10 +77,11 @@ def _frauds(heard: list[Said], time: int) -> list[tuple[int, int]]:
         if label.fraud or label.source == "officer" or any(other.fraud for other in mine):
             mine.append(label)
     found = []
-    for mine in remembered.values():
+    for labels in remembered.values():
         standing: Said | None = None
         since = 0
-        for label in sorted(mine, key=lambda one: one.known_us):
+        mine = sorted(labels, key=lambda one: one.known_us)
+        for label in mine:
             if label.known_us > time:
                 break
             if standing is not None and RANK[label.source] < RANK[standing.source]:

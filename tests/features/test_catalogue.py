@@ -1,0 +1,159 @@
+"""What holds for every feature there is, and that the catalogue is all of them."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+
+import pytest
+
+from features import asks, surface
+from features.catalogue import BY_NAME, DESCRIBERS, FEATURES
+from features.describer import Describer, Profile, ProfileError
+from features.model import INPUTS, MODELS
+from features.moment import DAY, HOUR, SECOND
+from tests.features.reference import MEANINGS, Paid, Said
+
+START = 1_700_000_000 * SECOND
+NAME = re.compile(r"[a-z]+(\.[a-z_]+)+(\.\d+[smhd])*")
+
+
+def _lived(describer: Describer, seed: int, events: int = 400) -> tuple[Profile, Paid]:
+    """A profile with a past of three weeks and some frauds, and the event that comes next."""
+    chance = random.Random(seed)
+    profile, now = describer.new(), START
+    for at in range(events):
+        now += chance.randrange(2 * HOUR)
+        amount = None if chance.random() < 0.1 else chance.randrange(1, 100_000)
+        event = Paid(f"e{at}", now, amount, payee=f"p{chance.randrange(5)}")
+        profile.describe(event)
+        profile.observe(event)
+        if chance.random() < 0.1:
+            profile.hear(Said(event.id, chance.random() < 0.8, "chargeback", now + DAY, now))
+    return profile, Paid("next", now + HOUR, 12_345, payee="p9")
+
+
+@pytest.fixture(params=DESCRIBERS, ids=lambda one: one.key)
+def describer(request: pytest.FixtureRequest) -> Describer:
+    """Each describer of the catalogue."""
+    found: Describer = request.param
+    return found
+
+
+def test_describing_changes_nothing(describer: Describer) -> None:
+    """Twice the same answer, and not a byte of the profile moved."""
+    profile, event = _lived(describer, 1)
+    before = profile.dump()
+    first = profile.describe(event)
+    assert profile.describe(event) == first
+    assert profile.dump() == before
+
+
+def test_a_profile_survives_a_restart_with_the_same_answers_and_future(
+    describer: Describer,
+) -> None:
+    """Dump, load, and both go on alike."""
+    profile, event = _lived(describer, 2)
+    again = describer.load(profile.dump())
+    for _ in range(20):
+        assert again.describe(event) == profile.describe(event)
+        profile.observe(event)
+        again.observe(event)
+        event = Paid(event.id + "x", event.time_us + 5 * HOUR, 999, payee="p1")
+    assert again.dump() == profile.dump()
+
+
+def test_every_feature_is_described_finite_and_by_its_name(describer: Describer) -> None:
+    """What is described is exactly what the catalogue lists, in plain finite numbers."""
+    for profile, event in (_lived(describer, 3), (describer.new(), Paid("only", START, None))):
+        told = profile.describe(event)
+        assert set(told) == {feature.name for feature in describer.features}
+        for name, value in told.items():
+            assert value is None or (type(value) in (int, float) and math.isfinite(value)), name
+
+
+def test_a_login_is_described_by_payments_and_adds_none(describer: Describer) -> None:
+    """Windows count payments; another event sees them and is not one."""
+    profile, event = _lived(describer, 4)
+    login = Paid("login", event.time_us, None, payee=None, type="login")
+    before = profile.dump()
+    there = profile.describe(event)[f"{describer.key}.count.30d"]
+    assert profile.describe(login)[f"{describer.key}.count.30d"] == (there or 0) - 1
+    profile.observe(login)
+    assert profile.dump() == before
+
+
+def test_a_newer_format_and_damage_are_refused_by_name(describer: Describer) -> None:
+    """Nothing is guessed from bytes that another program wrote."""
+    stored = _lived(describer, 5)[0].dump()
+    with pytest.raises(ProfileError, match="newer program"):
+        describer.load(stored[:3] + b"\xff" + stored[4:])
+    with pytest.raises(ProfileError, match="cut off"):
+        describer.load(stored[:-1])
+    with pytest.raises(ProfileError, match="damaged"):
+        describer.load(b"")
+
+
+def test_a_section_nobody_knows_is_passed_over(describer: Describer) -> None:
+    """A feature taken out of the catalogue leaves the counts of the others."""
+    profile, event = _lived(describer, 6)
+    stored = profile.dump() + b"\xfa\x03\x00\x00\x00old"
+    assert describer.load(stored).describe(event) == profile.describe(event)
+
+
+def test_no_look_ahead_in_any_feature(describer: Describer) -> None:
+    """Labels that become known later, whatever they say, change no answer now."""
+    profile, event = _lived(describer, 7)
+    now = profile.describe(event)
+    for at in range(400):
+        profile.hear(Said(f"e{at}", at % 3 > 0, "officer", event.time_us + 1 + at, START + at))
+    assert profile.describe(event) == now
+
+
+def test_names_are_well_formed_and_given_once() -> None:
+    """<key>.<aggregate>[.<field>].<window>, each name one meaning."""
+    names = [feature.name for feature in FEATURES]
+    assert len(set(names)) == len(names) == len(BY_NAME)
+    for feature in FEATURES:
+        assert NAME.fullmatch(feature.name), feature.name
+        assert feature.grade in (1, 2, 3)
+        assert feature.unit in ("count", "money", "seconds", "flag", "ratio", "other")
+        assert feature.meaning
+
+
+def test_the_catalogue_is_complete() -> None:
+    """Every kind of ask is in use or known to the reference; every describer has a stage."""
+    kinds = {
+        ask.aggregate.split(".")[0] if hasattr(ask, "aggregate") else getattr(ask, "name", "")
+        for ask in vars(asks).values()
+        if isinstance(ask, type) and ask.__module__ == asks.__name__ and hasattr(ask, "of")
+    }
+    kinds = {kind or "mean_ratio" for kind in kinds} | {"count", "sum", "mean"}
+    assert kinds == set(MEANINGS), "an ask without a brute-force meaning, or the reverse"
+    keyed = {feature.name.split(".")[1] for one in DESCRIBERS for feature in one.features}
+    assert keyed <= kinds
+    assert len({one.key for one in DESCRIBERS}) == len(DESCRIBERS) >= 2
+    event = Paid("e", START, 100)
+    assert set(surface.describe(event)) == {feature.name for feature in surface.FEATURES}
+
+
+def test_what_the_models_look_at_is_described() -> None:
+    """A model's inputs are names of the catalogue."""
+    assert set(INPUTS) <= set(BY_NAME)
+    for _, make in MODELS:
+        assert set(make().inputs) <= set(BY_NAME)
+
+
+def test_the_hour_and_the_weekend_are_those_of_utc() -> None:
+    """2018-07-18 was a Wednesday."""
+    wednesday = 1_531_872_000 * SECOND
+    told = surface.describe(Paid("e", wednesday + 7 * HOUR, 5))
+    assert told == {
+        "event.amount": 5,
+        "event.hour": 7,
+        "event.is_night": 0,
+        "event.is_weekend": 0,
+    }
+    saturday = surface.describe(Paid("e", wednesday + 3 * DAY, 5))
+    assert (saturday["event.is_weekend"], saturday["event.is_night"]) == (1, 1)

@@ -1,0 +1,85 @@
+"""The figures of the Handbook's protocol, on cases that a hand can count."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from features import quality
+from features.quality import DAY_S, WEEK_S
+
+WEDNESDAY = int(datetime(2018, 7, 18, tzinfo=UTC).timestamp())
+
+
+def _bools(*values: int) -> quality.Bools:
+    return np.array(values, dtype=bool)
+
+
+def test_figures_agree_with_scikit_learn_also_where_scores_tie() -> None:
+    """AUC and average precision, to the last digits."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    chance = np.random.default_rng(1)
+    for levels in (5, 50, 10**9):
+        fraud = chance.random(2_000) < 0.05
+        score = chance.integers(levels, size=2_000) / levels + 0.2 * fraud
+        assert quality.roc_auc(fraud, score) == pytest.approx(
+            metrics.roc_auc_score(fraud, score), abs=1e-12
+        )
+        assert quality.average_precision(fraud, score) == pytest.approx(
+            metrics.average_precision_score(fraud, score), abs=1e-12
+        )
+
+
+def test_without_frauds_there_is_no_figure() -> None:
+    """None, never 0: nothing was measured."""
+    assert quality.roc_auc(_bools(0, 0), np.array([0.1, 0.2])) is None
+    assert quality.average_precision(_bools(0, 0), np.array([0.1, 0.2])) is None
+
+
+def test_a_card_found_on_one_day_is_out_of_the_pool_on_the_next() -> None:
+    """Card 1 is found on day 0; on day 1 card 2 is the one on top."""
+    time = np.array([0, 10, DAY_S, DAY_S + 10])
+    card = np.array([1, 2, 1, 2])
+    fraud = _bools(1, 0, 1, 1)
+    score = np.array([0.9, 0.1, 0.9, 0.8])
+    assert quality.card_precision(time, card, fraud, score, top=1) == 1.0
+    assert quality.card_precision(time, card, fraud, score, top=2) == 0.5
+
+
+def test_a_card_leaves_the_test_week_once_its_fraud_is_known() -> None:
+    """Known from the training week for all days, from the delay week day by day."""
+    train, delay, test = WEDNESDAY - 2 * WEEK_S, WEDNESDAY - WEEK_S, WEDNESDAY
+    rows = [
+        (train, 1, 1),  # fraud in training: gone from the first day
+        (delay + 2 * DAY_S, 2, 1),  # fraud on the third day of the delay: gone from the fourth
+        (train - 1, 3, 1),  # a fraud before the training week is not looked at
+        (test, 1, 0),
+        (test, 2, 0),
+        (test, 3, 0),
+        (test + 2 * DAY_S, 2, 0),
+        (test + 3 * DAY_S, 2, 0),
+    ]
+    time, card, fraud = (np.array(column) for column in zip(*rows, strict=True))
+    gone = quality.known_compromised(time, card, fraud.astype(bool), start_s=test)
+    assert gone.tolist() == [False, False, False, True, False, False, False, True]
+
+
+def test_weeks_begin_on_wednesdays_and_are_whole() -> None:
+    """Half a week before and after is left out; a file may begin within a Wednesday."""
+    time = np.arange(WEDNESDAY + 31, WEDNESDAY + 2 * WEEK_S + 3 * DAY_S, 3_600)
+    fraud = np.arange(len(time)) % 50 == 0
+    table = quality.weeks(time, np.arange(len(time)), fraud, fraud.astype(float))
+    assert [week.start for week in table] == ["2018-07-18", "2018-07-25"]
+    assert all(week.roc_auc == 1.0 and week.average_precision == 1.0 for week in table)
+    shifted = quality.weeks(time + DAY_S, np.arange(len(time)), fraud, fraud.astype(float))
+    assert [week.start for week in shifted] == ["2018-07-25"]
+
+
+def test_means_are_over_the_four_test_weeks_where_they_are_all_there() -> None:
+    """Else over all weeks."""
+    one = quality.Week("2018-07-11", 10, 1, 0.0, 0.0, 0.0)
+    tested = [quality.Week(start, 10, 1, 1.0, 0.5, 0.25) for start in quality.TEST_WEEKS]
+    assert quality.mean_of([one, *tested])["average_precision"] == 0.5
+    assert quality.mean_of([one, *tested[:3]])["average_precision"] == 0.375
