@@ -1,0 +1,68 @@
+"""One record, one spelling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit.errors import RecordRefused
+from audit.leaf import MAX_INTEGER, decode, encode, plain, utc_text, utc_time
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+KEYS = st.text(st.characters(max_codepoint=127), max_size=8)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-MAX_INTEGER, MAX_INTEGER) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=6))
+def test_the_fast_writer_and_the_standard_library_spell_alike(record: dict[str, Any]) -> None:
+    assert orjson.dumps(record, option=orjson.OPT_SORT_KEYS) == encode(record)
+    assert decode(encode(record)) == record
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        b'{"b":1,"a":2}',
+        b'{"a": 1}',
+        b'{"a":1.5}',
+        b'{"a":1e3}',
+        b'{"a":-0}',
+        b'{"a":NaN}',
+        b'{"a":9007199254740992}',
+        b'{"a":1,"a":2}',
+        b'{"a":"\\u0041"}',
+        b'["a"]',
+        b'{"a":"\xff"}',
+        b'{"a":1}\n',
+        b"",
+    ],
+)
+def test_any_other_spelling_is_refused(leaf: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode(leaf)
+
+
+def test_a_float_becomes_the_string_of_the_same_bits() -> None:
+    made = plain({"a": 0.1 + 0.2, "b": [1e300, 2**60, True]})
+    assert made == {"a": "0.30000000000000004", "b": ["1e+300", str(2**60), True]}
+    assert float(made["a"]) == 0.1 + 0.2
+
+
+def test_a_key_outside_ascii_is_refused() -> None:
+    with pytest.raises(RecordRefused, match="ASCII"):
+        plain({"a": {"naïve": 1}})
+
+
+def test_times_are_utc_with_microseconds_whatever_offset_they_came_with() -> None:
+    assert utc_time("2026-05-28T22:26:40+02:00") == "2026-05-28T20:26:40.000000Z"
+    assert utc_text(1_780_000_000_000_001) == "2026-05-28T20:26:40.000001Z"
+    with pytest.raises(RecordRefused, match="offset"):
+        utc_time("2026-05-28T22:26:40")
