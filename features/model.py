@@ -10,6 +10,7 @@ give back the same answers and the same future. Missing and null features have a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import exp, log
@@ -23,6 +24,8 @@ from features.moment import Value
 #: What a stored model begins with; the byte after it is the version of the format.
 MAGIC: Final = b"RBM"
 VERSION: Final = 1
+
+_NUMBER: Final = re.compile(r"[=~]\d+")  # of a token, what is not a name
 
 _STEEP: Final = 700.0  # beyond, exp() overflows
 
@@ -98,7 +101,7 @@ class BinnedRegression:
         bins = {name: into(get(name)) for name, into in self._bins.items()}
         hot = {f"{name}={at}": 1 for name, at in bins.items()}
         for one, other in self.crosses:
-            hot[f"{one}={bins[one]}&{other}={bins[other]}"] = 1
+            hot[f"{one}~{_coarse(bins[one])}&{other}~{_coarse(bins[other])}"] = 1
         return hot
 
     def score_one(self, features: Mapping[str, Value]) -> float:
@@ -110,7 +113,7 @@ class BinnedRegression:
         """The parts of the logit that are greatest, either way; without it the score moves most."""
         weights = self._regression.weights
         found = [
-            Factor(token.rpartition("=")[0] if "&" not in token else token, share, None)
+            Factor(_NUMBER.sub("", token), share, None)
             for token in self._hot(features)
             if (share := float(weights.get(token, 0.0)))
         ]
@@ -159,9 +162,9 @@ class BinnedRegression:
             for at, source in enumerate(sources):
                 carry(f"{name}={at}", f"{name}={source}")
         for one, other in self.crosses:
-            for at, source in enumerate(came_from[one]):
-                for at2, source2 in enumerate(came_from[other]):
-                    carry(f"{one}={at}&{other}={at2}", f"{one}={source}&{other}={source2}")
+            for at, source in _pairs(came_from[one]):
+                for at2, source2 in _pairs(came_from[other]):
+                    carry(f"{one}~{at}&{other}~{at2}", f"{one}~{source}&{other}~{source2}")
         self._regression = new
         if self.lessons >= REFITS[-1]:
             for bins in self._bins.values():
@@ -207,6 +210,16 @@ class BinnedRegression:
         for name, weight, squares in state["weights"]:
             regression.know(name, weight, squares)
         return model
+
+
+def _coarse(at: int) -> int:
+    """The bin of a pair: two neighbours together, no value by itself."""
+    return (at + 1) // 2
+
+
+def _pairs(sources: list[int]) -> list[tuple[int, int]]:
+    """Of each coarse bin, the coarse bin it came from."""
+    return list({_coarse(at): _coarse(source) for at, source in enumerate(sources)}.items())
 
 
 def _opened(stored: bytes) -> dict[str, Any]:

@@ -1,0 +1,166 @@
+"""Golden vectors: small histories and every feature of each event in them, in plain JSON.
+
+Made by the brute-force reference, so that an engine in any language can be held against them:
+
+    python -m tests.features.golden        writes tests/assets/windows/*.json anew
+
+A file has ``key`` and ``steps``; a step is a ``label`` that is heard, or an ``event`` with the
+``features`` it is described by; unless it is ``late`` it is history from then on. Times are
+microseconds, amounts minor units of the base currency.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from features.catalogue import DESCRIBERS
+from tests.features.reference import DAY, SECOND, Paid, Said, answer
+
+HERE = Path(__file__).parent.parent / "assets" / "windows"
+T = 1_700_000_000 * SECOND
+MINUTE, HOUR = 60 * SECOND, 3600 * SECOND
+
+Step = tuple[Paid | Said, bool]
+
+
+def _paid(
+    at: int,
+    amount: int | None = 1_000,
+    *,
+    payee: str | None = "p",
+    late: bool = False,
+    kind: str = "transaction",
+) -> Step:
+    return Paid(f"e{at}", T + at, amount, payee=payee, type=kind), late
+
+
+def _said(at: int, fraud: bool, source: str, known: int) -> Step:
+    return Said(f"e{at}", fraud, source, T + known, T + at), False
+
+
+STORIES: dict[str, list[Step]] = {
+    "boundaries": [
+        _paid(0, 100),
+        _paid(MINUTE - 1, 200),
+        _paid(MINUTE, 400),
+        _paid(HOUR, 800),
+        _paid(DAY, 1_600),
+        _paid(7 * DAY, 3_200),
+        _paid(30 * DAY, 6_400),
+        _paid(30 * DAY + 1, 12_800),
+    ],
+    "equal-times": [_paid(0, 100), _paid(0, 300), _paid(0, 500), _paid(SECOND, 700)],
+    "out-of-order": [
+        _paid(2 * HOUR, 100),
+        _paid(HOUR, 200),
+        _paid(HOUR + 30 * MINUTE, 300),
+        _paid(2 * HOUR, 400),
+        _paid(2 * HOUR + 1, 500),
+    ],
+    "late": [
+        _paid(0, 100),
+        _paid(5 * HOUR, 200),
+        _paid(HOUR, 9_900, late=True),
+        _paid(5 * HOUR + 1, 300),
+    ],
+    "nulls": [
+        _paid(0, None),
+        _paid(1, None),
+        _paid(2, 500),
+        _paid(3, None),
+        _paid(4, 700, payee=None),
+        _paid(5, None, kind="login", payee=None),
+        _paid(6, 0),
+        _paid(7, -300),
+    ],
+    "silence": [_paid(0, 100), _paid(400 * DAY, 200), _paid(400 * DAY + HOUR, 300)],
+    "new-payees": [
+        _paid(0, payee="a"),
+        _paid(1, payee="b"),
+        _paid(2, payee="a"),
+        _paid(200 * DAY, payee="b"),
+    ],
+    "own-normal": [
+        *[_paid(day * DAY, 1_000 + 10 * day) for day in range(20)],
+        _paid(20 * DAY, 50_000),
+        _paid(20 * DAY + HOUR, 60_000),
+        _paid(21 * DAY, 1_000),
+    ],
+    "frauds-as-they-become-known": [
+        _paid(0),
+        _paid(DAY),
+        _said(DAY, True, "customer", DAY + HOUR),
+        _paid(DAY + HOUR - 1),
+        _paid(DAY + HOUR),
+        _said(DAY + HOUR, True, "chargeback", 8 * DAY + HOUR),
+        _paid(8 * DAY),
+        _paid(9 * DAY),
+        _paid(16 * DAY),
+        _paid(40 * DAY),
+    ],
+    "labels-corrected": [
+        _paid(0),
+        _said(0, True, "customer", HOUR),
+        _paid(2 * HOUR),
+        _said(0, False, "customer", 3 * HOUR),
+        _paid(4 * HOUR),
+        _said(0, True, "chargeback", 5 * HOUR),
+        _paid(6 * HOUR),
+        _said(0, False, "officer", 7 * HOUR),
+        _paid(8 * HOUR),
+        _said(0, True, "chargeback", 9 * HOUR),
+        _paid(10 * HOUR),
+        _paid(10 * HOUR - 30 * MINUTE),
+    ],
+    "fraud-runs": [
+        *[_paid(day * DAY) for day in range(12)],
+        *[_said(day * DAY, True, "chargeback", (day + 7) * DAY) for day in range(4, 8)],
+        _paid(13 * DAY),
+        _paid(14 * DAY + 1),
+        _paid(18 * DAY + 1),
+        _paid(20 * DAY),
+        _paid(50 * DAY),
+    ],
+}
+
+
+def told(key: str, story: list[Step]) -> dict[str, Any]:
+    """A story with the answers of the reference."""
+    describer = next(one for one in DESCRIBERS if one.key == key)
+    before: list[Paid] = []
+    heard: list[Said] = []
+    steps: list[dict[str, Any]] = []
+    for happened, late in story:
+        if isinstance(happened, Said):
+            heard.append(happened)
+            steps.append({"label": asdict(happened)})
+            continue
+        features = {
+            one.name: answer(one.name, happened, before, heard) for one in describer.features
+        }
+        steps.append({"event": asdict(happened), "late": late, "features": features})
+        if not late:
+            before.append(happened)
+    return {"key": key, "steps": steps}
+
+
+def written(vector: dict[str, Any]) -> str:
+    """One step a line, so that a change can be read."""
+    lines = ",\n".join("  " + json.dumps(step, sort_keys=True) for step in vector["steps"])
+    return f'{{"key": "{vector["key"]}", "steps": [\n{lines}\n]}}\n'
+
+
+def main() -> None:
+    """Write all vectors anew."""
+    HERE.mkdir(parents=True, exist_ok=True)
+    for describer in DESCRIBERS:
+        for name, story in STORIES.items():
+            path = HERE / f"{describer.key}-{name}.json"
+            path.write_text(written(told(describer.key, story)))
+
+
+if __name__ == "__main__":
+    main()

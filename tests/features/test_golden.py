@@ -1,0 +1,56 @@
+"""The golden vectors are what the reference says, and the engine gives them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from features.catalogue import CUSTOMER, DESCRIBERS
+from features.moment import DAY, HOUR, SECOND
+from tests.features.golden import HERE, STORIES, told, written
+from tests.features.reference import Paid, Said
+
+VECTORS = sorted(HERE.glob("*.json"))
+STORED = HERE / "customer-profile-v1.bin"
+
+
+def test_there_is_a_vector_for_every_story_and_key() -> None:
+    """A check that finds nothing to check must not pass."""
+    names = {f"{one.key}-{story}" for one in DESCRIBERS for story in STORIES}
+    assert {path.stem for path in VECTORS} == names
+
+
+@pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
+def test_the_reference_still_says_so(path: Path) -> None:
+    """A change of meaning shows here: write them anew only if the meaning was to change."""
+    key, _, story = path.stem.partition("-")
+    assert path.read_text() == written(told(key, STORIES[story]))
+
+
+@pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
+def test_the_engine_gives_the_vector(path: Path) -> None:
+    """Every feature of every event, to the last digit."""
+    vector = json.loads(path.read_text())
+    describer = next(one for one in DESCRIBERS if one.key == vector["key"])
+    profile = describer.new()
+    for step in vector["steps"]:
+        if "label" in step:
+            profile.hear(Said(**step["label"]))
+            continue
+        event = Paid(**step["event"])
+        assert profile.describe(event) == step["features"]
+        if not step["late"]:
+            profile.observe(event)
+
+
+def test_a_profile_of_format_1_is_still_read() -> None:
+    """These bytes were written when format 1 was new; every later program reads them."""
+    profile = CUSTOMER.load(STORED.read_bytes())
+    told_now = profile.describe(Paid("next", 1_700_000_000 * SECOND + 40 * DAY, 4_200, payee="p2"))
+    assert told_now["customer.count.30d"] == 30
+    assert told_now["customer.sum.amount.7d"] == 4_200 + sum(1_000 + day for day in range(34, 40))
+    assert told_now["customer.since_last"] == 24 * HOUR / SECOND
+    assert told_now["customer.new_payee"] == 0
+    assert told_now["customer.fraud_count.30d"] == 1
