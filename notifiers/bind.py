@@ -1,0 +1,57 @@
+"""What ties an answer to its question? The canonical bytes, their digest, and the six-digit code.
+
+The code *correlates*; it is no secret and no strong customer authentication. No chat client
+echoes a thread id, so it is what a person types back.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Collection
+
+from notifiers.facts import Ask, Payee
+from risk.privacy import canonical
+
+_CODE = b"ringback-code-v1\0"
+_BIND = b"ringback-bind-v1\0"
+
+
+def question(ask: Ask, payee: Payee) -> bytes:
+    """Give the canonical JSON of what was asked: change a byte of it, and nothing fits."""
+    return canonical(
+        {
+            "id": ask.id,
+            "amount": ask.amount,
+            "currency": ask.currency,
+            "payee": payee.name,
+            "payee_account": payee.account,
+            "customer": ask.customer,
+            "nonce": ask.nonce,
+            "expires": ask.expires,
+        }
+    )
+
+
+def digest(asked: bytes) -> str:
+    """Give the digest that an own client sends back (base64url of SHA-256, no padding)."""
+    return base64.urlsafe_b64encode(hashlib.sha256(_BIND + asked).digest()).decode().rstrip("=")
+
+
+def code(key: bytes, asked: bytes, draw: int = 0) -> str:
+    """Give the six digits of one draw."""
+    mac = hmac.digest(key, _CODE + draw.to_bytes(4, "big") + asked, hashlib.sha256)
+    return f"{int.from_bytes(mac[:8], 'big') % 1_000_000:06d}"
+
+
+def draw_code(key: bytes, asked: bytes, taken: Collection[str]) -> tuple[int, str]:
+    """Draw until the code is none of the customer's other open ones; give the draw with it."""
+    for draw in range(10_000):
+        drawn = code(key, asked, draw)
+        if drawn not in taken:
+            return draw, drawn
+    raise ValueError(f"code: no free one among {len(taken)} open challenges of one customer")
+
+
+def same(one: str, other: str) -> bool:
+    """Compare in constant time."""
+    return hmac.compare_digest(one.encode(), other.encode())

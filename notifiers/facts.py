@@ -1,0 +1,180 @@
+"""What is asked, what is sent, what is heard? Frozen facts, in the order they come about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+Decision = Literal["confirm", "deny"]
+Reason = Literal["not_me", "cancel"]
+MessageKind = Literal["ask", "close"]
+
+
+def parse_time(text: str) -> datetime:
+    """Read RFC 3339 with an offset, as UTC; ValueError without one."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"time: needed RFC 3339 with an offset, got {text!r}")
+    return moment.astimezone(UTC)
+
+
+def write_time(moment: datetime) -> str:
+    """Write RFC 3339 in UTC with microseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A challenge as the flow put it on `rb:challenges`; the payee is still under its seal."""
+
+    id: str
+    entry: str
+    event: str
+    case: str
+    customer: str
+    amount: str
+    currency: str
+    payee: str
+    kind: str
+    nonce: str
+    created: str
+    expires: str
+    reasons: tuple[str, ...] = ()
+
+    @classmethod
+    def from_stream(cls, entry: str, fields: Mapping[str, Any]) -> "Ask":
+        """Read one `ask` of the stream; KeyError or ValueError when it is none."""
+        parse_time(fields["expires"])
+        parse_time(fields["created"])
+        return cls(
+            id=str(fields["id"]),
+            entry=entry,
+            event=str(fields["event"]),
+            case=str(fields["case"]),
+            customer=str(fields["customer"]),
+            amount=str(fields["amount"]),
+            currency=str(fields["currency"]),
+            payee=str(fields.get("payee") or ""),
+            kind=str(fields.get("kind") or "transfer"),
+            nonce=str(fields["nonce"]),
+            created=str(fields["created"]),
+            expires=str(fields["expires"]),
+            reasons=tuple(str(code) for code in fields.get("reasons") or ()),
+        )
+
+    @property
+    def created_at(self) -> datetime:
+        return parse_time(self.created)
+
+    @property
+    def expires_at(self) -> datetime:
+        return parse_time(self.expires)
+
+    @property
+    def half_life(self) -> datetime:
+        """When the question is too stale to be put: half of its life is over."""
+        life = max(self.expires_at - self.created_at, timedelta(0))
+        return self.created_at + life / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Payee:
+    """Whom the money would go to, in the clear: lives in memory alone."""
+
+    name: str
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How a challenge ended, as the flow put it on `rb:challenges`."""
+
+    challenge: str
+    state: str
+    decision: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """One of two equal choices: the answer it types, and what stands on it."""
+
+    value: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message, ready for a channel: complete as plain text, with what the layers need."""
+
+    key: str
+    challenge: str
+    kind: MessageKind
+    address: str
+    body: str
+    amount: str = ""
+    currency: str = ""
+    payee: str = ""
+    expires: str = ""
+    bind: str = ""
+    buttons: tuple[Button, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Something came in. `address` is the full address, `bare` the one that is bound."""
+
+    channel: str
+    address: str
+    bare: str
+    stanza: str
+    received: datetime
+    delayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeardText(Heard):
+    """Free text: layer E. Scrubbed before anything durable sees it."""
+
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeardAnswer(Heard):
+    """The own client's answer: layer B. `bind` proves which amount and payee it had shown."""
+
+    challenge: str = ""
+    decision: str = ""
+    reason: str = ""
+    bind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeardCommand(Heard):
+    """An ad-hoc command: layer C. No challenge named means: the only open one."""
+
+    challenge: str = ""
+    decision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeardReceipt(Heard):
+    """A client's claim that a message arrived or was read: weak evidence, never an answer."""
+
+    challenge: str = ""
+    kind: Literal["delivered", "displayed"] = "delivered"
+
+
+@dataclass(frozen=True, slots=True)
+class HeardReaction(Heard):
+    """A reaction (XEP-0444): put on record, never an answer."""
+
+    challenge: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A command that this customer may run now."""
+
+    node: str
+    label: str

@@ -1,0 +1,88 @@
+"""How is foreign text shown inside the bank's own message? As a quotation that can do nothing.
+
+A payee's name is an attacker's text. What comes out is one line, in quotes, of at most 40
+characters, that can't be taken for a code, for YES or NO, for a link, or for the end of the
+quotation. What the message means never depends on it.
+"""
+
+import re
+import unicodedata
+
+LONGEST = 40
+_OPEN, _CLOSE = "“", "”"
+_SPACES = re.compile(r"\s+")
+_DIGITS = re.compile(r"\d(?:[\W_]{0,2}\d){3,}")
+_SCHEME = re.compile(r"(?i)\b(?:[a-z][a-z0-9+.-]{1,15}):(?=[/\w])|//+|\bwww\b")
+_DOT = re.compile(r"(?<=\w)[.。．｡․](?=\w)")
+_ANSWERS = re.compile(
+    r"(?i)(?<![^\W_])(?:yes|no|y|n|ok|okay|confirm\w*|deny|denied|cancel\w*|reply|answer|approve\w*"
+    r"|refuse\w*|reject\w*|freeze|code|pin|otp)(?![^\W_])"
+)
+_WORDS = (
+    "不是我",
+    "确认",
+    "確認",
+    "取消",
+    "回复",
+    "回覆",
+    "验证码",
+    "密码",
+    "拒绝",
+    "同意",
+    "是",
+    "否",
+)
+# Characters that look like Latin letters in most fonts: enough for the words above.
+_LOOKALIKE = str.maketrans("асеіјоруѕхԁԛһΥΝΟΕΚΑΒΜТНΡІЅУЕОСКАМ", "aceijopysxdqhYNOEKABMTHPISYEOCKAM")
+
+
+def quote(text: str) -> str:
+    """Give foreign text as a harmless quotation; empty text gives an empty quotation."""
+    return f"{_OPEN}{clean(text)}{_CLOSE}"
+
+
+def clean(text: str) -> str:
+    """Give the inside of the quotation: NFKC, one line, no controls, nothing that can answer."""
+    flat = unicodedata.normalize("NFKC", text[: LONGEST * 8])
+    flat = "".join(_plain(char) for char in flat)
+    flat = unicodedata.normalize("NFKC", flat.translate(_LOOKALIKE))
+    flat = _SPACES.sub(" ", flat).strip()
+    flat = _SCHEME.sub(" ", flat)
+    flat = _DOT.sub(" . ", flat)
+    flat = _DIGITS.sub(_mask, flat)
+    flat = _ANSWERS.sub(_break, flat)
+    for word in _WORDS:
+        flat = flat.replace(word, "·".join(word) if len(word) > 1 else "·")
+    flat = _SPACES.sub(" ", flat).strip()
+    if len(flat) > LONGEST:
+        flat = flat[: LONGEST - 1].rstrip() + "…"
+    return flat
+
+
+def _plain(char: str) -> str:
+    category = unicodedata.category(char)
+    if category[0] == "Z" or char in "\t\r\n":
+        return " "
+    if category[0] == "C" or category in {"Me", "Sk"} or char in "\u034f\u115f\u1160\u3164\uffa0":
+        return ""
+    if category == "Nd":
+        return str(unicodedata.digit(char, 0))
+    if category in {"Pi", "Pf"} or char in "\"'`´<>«»「」『』〝〞＂|{}[]\\@#*_~=":
+        return " "
+    return char
+
+
+def _mask(match: re.Match[str]) -> str:
+    digits = "".join(char for char in match.group() if char.isdigit())
+    return f"…{digits[-3:]}"
+
+
+def _break(match: re.Match[str]) -> str:
+    word = match.group()
+    return "·".join(word) if len(word) > 1 else "·"
+
+
+def tail(account: str) -> str:
+    """Give the last four letters or digits of an account, to recognise it by."""
+    kept = [char for char in unicodedata.normalize("NFKC", account) if char.isascii()]
+    return "".join(char for char in kept if char.isalnum())[-4:]

@@ -1,0 +1,543 @@
+"""What is done with what was heard? It is checked for who said it, understood, and passed on.
+
+::
+
+    heard --bound address?--> layer B | C | E --> which question? --> rb:answers + rb:audit
+              | no                                   | none, late, unclear
+              +-> refused, on record                 +-> on record, and said so
+
+Nothing is decided here: the customer's shard says what an answer is worth. A confirm needs its
+question named (code, id or digest); a deny without a code denies all that is open.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from weakref import WeakValueDictionary
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from notifiers import bind, records, rows
+from notifiers.book import Asked, Book
+from notifiers.facts import (
+    Decision,
+    Heard,
+    HeardAnswer,
+    HeardCommand,
+    HeardReaction,
+    HeardReceipt,
+    HeardText,
+    Offer,
+    Reason,
+    write_time,
+)
+from notifiers.records import Effect, Records
+from notifiers.scrub import Cut, scrub
+from notifiers.understand import Meaning, understand
+from notifiers.wording import DEFAULT_LANGUAGE, Wording
+from risk import names
+from risk.privacy import Tokens
+
+WRONG_CODES = 5
+LATE_DENY_SECONDS = 1800.0
+NOT_TAKEN_A_MINUTE = 30
+_SECRETS = {"otp", "pan", "password"}
+
+Write = Callable[[rows.Change], Awaitable[Any]]
+
+
+class Hearing:
+    """Hears for one leader. `write` runs a change in the outbox; `told` is called after it."""
+
+    def __init__(
+        self,
+        book: Book,
+        redis: "Redis",
+        tokens: Tokens,
+        made: Records,
+        wording: Wording,
+        write: Write,
+        told: Callable[[], None],
+    ) -> None:
+        self._book = book
+        self._redis = redis
+        self._tokens = tokens
+        self._records = made
+        self._wording = wording
+        self._write = write
+        self._told = told
+        # Weak: a turn lives as long as someone holds it or waits for it.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._refused: dict[str, list[float]] = {}
+
+    async def hear(self, heard: Heard) -> str | None:
+        """Take one thing that came in; gives the reply. One person's messages keep their order."""
+        turn = self._turns.setdefault(heard.bare, asyncio.Lock())
+        async with turn:
+            return await self._hear(heard)
+
+    async def offers(self, bare: str) -> Sequence[Offer]:
+        """List the commands that this person may run now."""
+        customer = await self._customer(bare)
+        if customer is None:
+            return ()
+        offered = []
+        for asked in self._book.open_of(customer):
+            about = self._about(asked)
+            for decision in ("confirm", "deny"):
+                label = self._wording.label(asked.language, decision)
+                text = f"{label}: {about['amount']}, {about['payee']}"
+                offered.append(Offer(f"{decision}#{asked.ask.id}", text))
+        return offered
+
+    async def _hear(self, heard: Heard) -> str | None:
+        customer = await self._customer(heard.bare)
+        if customer is None:
+            return await self._hear_stranger(heard)
+        if isinstance(heard, HeardReceipt):
+            return await self._hear_receipt(customer, heard)
+        if isinstance(heard, HeardReaction):
+            asked = self._own(customer, heard.challenge)
+            await self._note(heard, customer, asked, "E", {"why": "reaction"})
+            return None
+        if isinstance(heard, HeardAnswer):
+            return await self._hear_answer(customer, heard)
+        if isinstance(heard, HeardCommand):
+            return await self._hear_command(customer, heard)
+        if isinstance(heard, HeardText):
+            return await self._hear_text(customer, heard)
+        return None
+
+    # -- who -------------------------------------------------------------------------------
+
+    async def _customer(self, bare: str) -> str | None:
+        """Say whose address it is; while Redis is away, who was asked there."""
+        try:
+            found: Any = await self._redis.get(names.jid(self._tokens.token("jid", bare)))
+        except (RedisError, OSError, TimeoutError):
+            return next(
+                (a.ask.customer for a in self._book.all_open() if bare in a.addresses.values()),
+                None,
+            )
+        return None if found is None else found.decode()
+
+    async def _hear_stranger(self, heard: Heard) -> str | None:
+        """An address that is not bound: nothing of it is taken, whatever it names."""
+        if isinstance(heard, HeardReceipt | HeardReaction) or not self._may_refuse(heard):
+            return None
+        named = heard.challenge if isinstance(heard, HeardAnswer | HeardCommand) else ""
+        text, cuts = scrub(heard.text) if isinstance(heard, HeardText) else ("", ())
+        asked = self._book.get(named) if named else None
+        subject = self._tokens.token("jid", heard.bare)
+        body = {"taken": False, "why": "not_bound", "cuts": [cut.as_record() for cut in cuts]}
+        await self._put_record(heard, subject, asked, body, text, "claimed")
+        return self._wording.say(DEFAULT_LANGUAGE, "not_bound")
+
+    # -- receipts --------------------------------------------------------------------------
+
+    async def _hear_receipt(self, customer: str, heard: HeardReceipt) -> str | None:
+        asked = self._own(customer, heard.challenge)
+        if asked is None or heard.kind in asked.receipts:
+            return None
+        asked.receipts.add(heard.kind)
+        kind = f"receipt.{heard.kind}"
+        made = self._records.record(
+            kind,
+            f"{names.CHALLENGES}/{asked.ask.id}/{kind}",
+            write_time(heard.received),
+            {"challenge": asked.ask.id, "channel": heard.channel, "delayed": heard.delayed},
+            ask=asked.ask,
+            subject=customer,
+            actor=records.customer_actor(customer),
+            personal={"jid": heard.address},
+            strength="claimed",
+        )
+        await self._put(Effect(made["rid"], (records.audit(made),)))
+        return None
+
+    # -- layer B: the own client -----------------------------------------------------------
+
+    async def _hear_answer(self, customer: str, heard: HeardAnswer) -> str | None:
+        asked = self._own(customer, heard.challenge)
+        if asked is None or heard.decision not in {"confirm", "deny"}:
+            await self._note(heard, customer, asked, "B", {"why": "unknown"})
+            return self._say(customer, "nothing_open")
+        if heard.decision == "confirm" and not bind.same(heard.bind, asked.bind):
+            await self._note(heard, customer, asked, "B", {"why": "bind"})
+            return self._say(customer, "changed")
+        decision: Decision = "confirm" if heard.decision == "confirm" else "deny"
+        reason = _reason(heard.reason) if decision == "deny" else None
+        bound = bind.same(heard.bind, asked.bind)
+        return await self._answer(
+            [asked], heard, decision, reason, "B", {"bind": heard.bind if bound else "other"}
+        )
+
+    # -- layer C: commands -----------------------------------------------------------------
+
+    async def _hear_command(self, customer: str, heard: HeardCommand) -> str | None:
+        if heard.challenge:
+            asked = self._own(customer, heard.challenge)
+        else:
+            open_now = self._book.open_of(customer)
+            asked = open_now[0] if len(open_now) == 1 else None
+            if asked is None and open_now:
+                await self._note(heard, customer, None, "C", {"why": "several"})
+                return self._list(customer, "unclear_several")
+        if asked is None:
+            await self._note(heard, customer, None, "C", {"why": "unknown"})
+            return self._say(customer, "nothing_open")
+        decision: Decision = "confirm" if heard.decision == "confirm" else "deny"
+        said = await self._answer([asked], heard, decision, None, "C", {"named": "command"})
+        if said is not None:
+            return said
+        label = self._wording.label(asked.language, decision)
+        return self._wording.say(asked.language, "received", answer=label)
+
+    # -- layer E: text ---------------------------------------------------------------------
+
+    async def _hear_text(self, customer: str, heard: HeardText) -> str | None:
+        of_customer = self._book.of(customer)
+        text, cuts = scrub(heard.text, {asked.code for asked in of_customer})
+        meaning = understand(heard.text)
+        said = await self._act(customer, heard, meaning, text, cuts)
+        if any(cut.type in _SECRETS for cut in cuts) and not meaning.code:
+            warning = self._say(customer, "secrets")
+            return warning if not said else f"{said}\n{warning}"
+        return said
+
+    async def _act(
+        self, customer: str, heard: HeardText, meaning: Meaning, text: str, cuts: tuple[Cut, ...]
+    ) -> str | None:
+        evidence = {"cuts": [cut.as_record() for cut in cuts], "text": text}
+        named = self._named(customer, meaning)
+        if meaning.kind == "confirm":
+            return await self._act_confirm(customer, heard, meaning, named, evidence)
+        if meaning.kind in {"deny", "freeze"}:
+            return await self._act_deny(customer, heard, meaning, named, evidence)
+        if meaning.kind == "human":
+            await self._note(heard, customer, named, "E", {"why": "human", **evidence})
+            event = self._event(customer, named)
+            await self._put(
+                Effect(
+                    f"human/{self._mark(heard)}",
+                    (records.alert(event, "human", "the customer asks for a person"),),
+                )
+            )
+            return self._say(customer, "human")
+        return await self._ask_again(customer, heard, evidence)
+
+    async def _act_confirm(
+        self,
+        customer: str,
+        heard: HeardText,
+        meaning: Meaning,
+        named: Asked | None,
+        evidence: dict[str, Any],
+    ) -> str | None:
+        open_now = self._book.open_of(customer)
+        if named is None and meaning.code is None:
+            await self._note(heard, customer, None, "E", {"why": "no_code", **evidence})
+            return (
+                self._list(customer, "needs_code")
+                if open_now
+                else self._say(customer, "nothing_open")
+            )
+        if named is None:
+            for asked in open_now:
+                asked.wrong += 1
+            ids = [asked.ask.id for asked in open_now]
+            await self._write(lambda connection: rows.note_wrong(connection, ids))
+            await self._note(heard, customer, None, "E", {"why": "wrong_code", **evidence})
+            return self._say(customer, "wrong_code" if open_now else "nothing_open")
+        if named.is_open and named.wrong >= WRONG_CODES:
+            await self._note(heard, customer, named, "E", {"why": "locked", **evidence})
+            return self._say(customer, "locked")
+        return await self._answer([named], heard, "confirm", None, "E", evidence)
+
+    async def _act_deny(
+        self,
+        customer: str,
+        heard: HeardText,
+        meaning: Meaning,
+        named: Asked | None,
+        evidence: dict[str, Any],
+    ) -> str | None:
+        open_now = self._book.open_of(customer)
+        chosen = open_now
+        if meaning.kind == "deny" and named is not None:
+            chosen = [named]
+        elif meaning.kind == "deny" and meaning.code is not None and len(open_now) > 1:
+            return await self._ask_again(customer, heard, evidence)
+        if not chosen:
+            chosen = self._just_confirmed(customer, heard)
+        said = None
+        if chosen:
+            said = await self._answer(chosen, heard, "deny", meaning.reason, "E", evidence)
+        elif meaning.kind == "deny":
+            await self._note(heard, customer, None, "E", {"why": "nothing_open", **evidence})
+            return self._say(customer, "nothing_open")
+        if meaning.kind == "freeze":
+            if not chosen:
+                await self._note(heard, customer, None, "E", {"why": "freeze", **evidence})
+            event = self._event(customer, named)
+            await self._put(
+                Effect(
+                    f"freeze/{self._mark(heard)}",
+                    (records.alert(event, "freeze", f"{customer} asks to block everything"),),
+                )
+            )
+            return self._say(customer, "freeze")
+        return said
+
+    async def _ask_again(
+        self, customer: str, heard: HeardText, evidence: dict[str, Any]
+    ) -> str | None:
+        """Not clear: asked again once for each question, never guessed."""
+        open_now = self._book.open_of(customer)
+        await self._note(
+            heard, customer, open_now[0] if len(open_now) == 1 else None, "E",
+            {"why": "unclear", **evidence},
+        )  # fmt: skip
+        if not open_now:
+            return self._say(customer, "nothing_open") if self._may_refuse(heard, 2) else None
+        fresh = [asked for asked in open_now if not asked.repeated]
+        if not fresh:
+            return None
+        for asked in fresh:
+            asked.repeated = True
+        ids = [asked.ask.id for asked in fresh]
+
+        def change(connection: Any) -> None:
+            for one in ids:
+                rows.note_repeated(connection, one)
+
+        await self._write(change)
+        if len(open_now) > 1:
+            return self._list(customer, "unclear_several")
+        about = self._about(open_now[0])
+        return self._wording.say(
+            open_now[0].language,
+            "unclear",
+            amount=about["amount"],
+            payee=about["payee"],
+            code=open_now[0].code,
+        )
+
+    # -- one answer ------------------------------------------------------------------------
+
+    async def _answer(
+        self,
+        chosen: Sequence[Asked],
+        heard: Heard,
+        decision: Decision,
+        reason: Reason | None,
+        layer: str,
+        evidence: dict[str, Any],
+    ) -> str | None:
+        """Pass an answer on for each chosen question, or say why it is not taken."""
+        entries: list[tuple[str, str, bytes]] = []
+        made: list[dict[str, Any]] = []
+        said: str | None = None
+        for number, asked in enumerate(chosen):
+            why = self._why_not(asked, heard, decision)
+            body = _body(heard, layer, evidence) | {
+                "challenge": asked.ask.id,
+                "decision": decision,
+                "taken": why is None,
+            }
+            if reason is not None:
+                body["reason"] = reason
+            if why is None:
+                entries.append(
+                    records.answer(
+                        asked.ask, heard, decision, reason, layer, self._evidence(heard, evidence)
+                    )
+                )
+            else:
+                body["why"] = why
+                said = self._refusal(asked, why)
+            made.append(self._made(heard, asked, body, evidence.get("text", ""), layer, number))
+        entries.append(records.audit(*made))
+        await self._put(Effect(f"answer/{self._mark(heard)}", tuple(entries)))
+        return said
+
+    def _why_not(self, asked: Asked, heard: Heard, decision: Decision) -> str | None:
+        late = heard.received >= asked.ask.expires_at
+        if decision == "confirm":
+            if asked.closed is not None:
+                return "closed"
+            if late:
+                return "late"
+            return "delayed" if heard.delayed else None
+        if asked.closed is not None and asked.closed.state != "confirmed":
+            return "closed"
+        return None
+
+    def _refusal(self, asked: Asked, why: str) -> str:
+        about = self._about(asked)
+        saying = {"closed": "late", "late": "late", "delayed": "delayed"}[why]
+        return self._wording.say(asked.language, saying, reference=about["reference"])
+
+    def _evidence(self, heard: Heard, evidence: dict[str, Any]) -> dict[str, Any]:
+        kept = {name: value for name, value in evidence.items() if name in {"bind", "named"}}
+        return kept | {
+            "from": self._tokens.token("jid", heard.bare),
+            "rid": f"{heard.channel}/{self._mark(heard)}/answer",
+        }
+
+    # -- records ---------------------------------------------------------------------------
+
+    async def _note(
+        self, heard: Heard, customer: str, asked: Asked | None, layer: str, body: dict[str, Any]
+    ) -> None:
+        """Put on record what was heard and not taken (so many a minute from one address)."""
+        if not self._may_refuse(heard):
+            return
+        text = body.pop("text", "")
+        whole = _body(heard, layer, body) | {"taken": False}
+        if asked is not None:
+            whole["challenge"] = asked.ask.id
+        await self._put_record(
+            heard, customer, asked, whole, text, "app" if layer == "B" else "claimed"
+        )
+
+    async def _put_record(
+        self,
+        heard: Heard,
+        subject: str,
+        asked: Asked | None,
+        body: dict[str, Any],
+        text: str,
+        strength: str,
+    ) -> None:
+        rid = f"{heard.channel}/{self._mark(heard)}/answer"
+        made = self._records.record(
+            "answer",
+            rid,
+            write_time(heard.received),
+            body,
+            ask=asked.ask if asked else None,
+            subject=subject,
+            actor=records.customer_actor(subject),
+            personal=_personal(heard, text),
+            strength=strength,
+        )
+        await self._put(Effect(rid, (records.audit(made),)))
+
+    def _made(
+        self, heard: Heard, asked: Asked, body: dict[str, Any], text: str, layer: str, number: int
+    ) -> dict[str, Any]:
+        rid = f"{heard.channel}/{self._mark(heard)}/answer" + (f"/{number}" if number else "")
+        return self._records.record(
+            "answer",
+            rid,
+            write_time(heard.received),
+            body,
+            ask=asked.ask,
+            subject=asked.ask.customer,
+            actor=records.customer_actor(asked.ask.customer),
+            personal=_personal(heard, text),
+            strength="app" if layer == "B" else "claimed",
+        )
+
+    def _mark(self, heard: Heard) -> str:
+        """Name one stanza: by who, its id and when, with the address as its token."""
+        token = self._tokens.token("jid", heard.address.lower())
+        text = f"{token}\0{heard.stanza}\0{write_time(heard.received)}"
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    async def _put(self, effect: Effect) -> None:
+        await self._write(lambda connection: rows.add_effects(connection, [effect]))
+        self._told()
+
+    # -- small things ----------------------------------------------------------------------
+
+    def _own(self, customer: str, challenge: str) -> Asked | None:
+        asked = self._book.get(challenge)
+        return asked if asked is not None and asked.ask.customer == customer else None
+
+    def _named(self, customer: str, meaning: Meaning) -> Asked | None:
+        """Find the question whose code was named; every code is compared, in constant time."""
+        found: Asked | None = None
+        if meaning.code is not None:
+            for asked in self._book.of(customer):
+                if bind.same(meaning.code, asked.code) and (found is None or asked.is_open):
+                    found = asked
+        return found
+
+    def _just_confirmed(self, customer: str, heard: Heard) -> list[Asked]:
+        """A bare NO right after a confirm speaks of that confirm: the flow weighs it."""
+        recent = [
+            asked
+            for asked in self._book.of(customer)
+            if asked.closed is not None and asked.closed.state == "confirmed"
+        ]
+        if not recent:
+            return []
+        last = recent[-1]
+        since = heard.received.timestamp() - last.ask.created_at.timestamp()
+        return [last] if since <= LATE_DENY_SECONDS else []
+
+    def _event(self, customer: str, named: Asked | None) -> str:
+        if named is not None:
+            return named.ask.event
+        return next((asked.ask.event for asked in reversed(self._book.of(customer))), "")
+
+    def _about(self, asked: Asked) -> dict[str, str]:
+        return self._wording.about(asked.language, asked.zone, asked.ask, asked.payee)
+
+    def _language(self, customer: str) -> str:
+        of_customer = self._book.of(customer)
+        return of_customer[-1].language if of_customer else DEFAULT_LANGUAGE
+
+    def _say(self, customer: str, what: str) -> str:
+        return self._wording.say(self._language(customer), what)
+
+    def _list(self, customer: str, what: str) -> str:
+        lines = []
+        for asked in self._book.open_of(customer):
+            about = self._about(asked)
+            lines.append(
+                self._wording.say(
+                    asked.language,
+                    "listed",
+                    code=asked.code,
+                    amount=about["amount"],
+                    payee=about["payee"],
+                )
+            )
+        return self._wording.say(self._language(customer), what, list="\n".join(lines))
+
+    def _may_refuse(self, heard: Heard, limit: int = NOT_TAKEN_A_MINUTE) -> bool:
+        """Bound what one address can put on record without ever answering anything."""
+        now = heard.received.timestamp()
+        if len(self._refused) > 10_000:
+            self._refused.clear()
+        key = f"{limit}/{heard.bare}"
+        recent = [at for at in self._refused.get(key, ()) if now - at < 60.0]
+        if len(recent) < limit:
+            recent.append(now)
+            self._refused[key] = recent
+            return True
+        self._refused[key] = recent
+        return False
+
+
+def _reason(text: str) -> Reason | None:
+    if text == "not_me":
+        return "not_me"
+    return "cancel" if text == "cancel" else None
+
+
+def _body(heard: Heard, layer: str, evidence: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in evidence.items() if name != "text"}
+    return {"layer": layer, "channel": heard.channel, "delayed": heard.delayed} | kept
+
+
+def _personal(heard: Heard, text: str) -> dict[str, str]:
+    personal = {"jid": heard.address}
+    if text:
+        personal["text"] = text
+    return personal

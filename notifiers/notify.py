@@ -1,0 +1,167 @@
+"""The notifier as one process: stand by, lead, and stand by again.
+
+::
+
+    stand by --lock free--> lead --lock lost, fenced--> stand by
+        ^                     |
+        +---------------------+-- stop --> give the lock back, end
+
+Only the leader connects to the chat server. Notifiers that can take over from each other share
+one data directory, since what was sent is known by the outbox in it.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from notifiers import leader, rows
+from notifiers.channel import Channel, Listener
+from notifiers.desk import Desk
+from notifiers.errors import Fenced, LeaseLost
+from notifiers.outbox import Outbox
+from notifiers.records import Records
+from notifiers.web import WebChannel
+from notifiers.wording import House, Wording
+from notifiers.xmpp import XmppAddress, XmppChannel
+from risk.privacy import Tokens
+
+log = logging.getLogger(__name__)
+
+STANDBY_LOOKS_EVERY = 0.25
+# slixmpp writes whole stanzas into its debug log, and unparsable bytes into its error log. What a
+# customer typed belongs into neither.
+TALKATIVE = ("slixmpp.xmlstream", "slixmpp.componentxmpp", "slixmpp.basexmpp")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class NotifierSettings:
+    """All that a notifier is told. Keys are bytes; nothing is read from the environment."""
+
+    redis: str
+    data: Path
+    tenant: str
+    token_root: bytes = field(repr=False)
+    seal_key: bytes = field(repr=False)
+    answer_key: bytes = field(repr=False)
+    institution: str = "Bank"
+    callback: str = ""
+    templates: Path = Path("config/templates")
+    page: str = ""
+    links: bool = False
+    xmpp: XmppAddress | None = field(default=None, repr=False)
+    room: str = ""
+    officers: tuple[str, ...] = ()
+    holder: str = field(default_factory=lambda: f"{socket.gethostname()}/{os.getpid()}")
+    clock: Callable[[], datetime] = _now
+    chance: Callable[[int], bytes] = os.urandom
+    more_channels: Sequence[Callable[[Listener], Channel]] = ()
+
+    @property
+    def outbox(self) -> Path:
+        return self.data / "notifier" / "outbox.db"
+
+
+async def run_notifier(
+    settings: NotifierSettings, stop: asyncio.Event, leading: asyncio.Event | None = None
+) -> None:
+    """Run until `stop` is set. `leading` is set while this notifier leads."""
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    house = House(settings.institution, settings.callback, settings.page)
+    wording = Wording.load(settings.templates, house)
+    outbox = Outbox(settings.outbox)
+    redis = Redis.from_url(
+        settings.redis, protocol=2, socket_timeout=5.0, socket_connect_timeout=2.0
+    )
+    try:
+        while not stop.is_set():
+            lease = await _stand_by(settings, redis, outbox, stop)
+            if lease is not None:
+                await _lead(settings, wording, outbox, redis, lease, stop, leading)
+    finally:
+        await redis.aclose()
+        outbox.close()
+
+
+async def _stand_by(
+    settings: NotifierSettings, redis: "Redis", outbox: Outbox, stop: asyncio.Event
+) -> leader.Lease | None:
+    while not stop.is_set():
+        try:
+            above = await outbox.change(rows.newest_fence)
+            lease = await leader.take(redis, settings.holder, above)
+        except (RedisError, OSError, TimeoutError) as failed:
+            log.warning("standing by: Redis: %s", failed)
+            lease = None
+        if lease is not None:
+            return lease
+        try:
+            async with asyncio.timeout(STANDBY_LOOKS_EVERY):
+                await stop.wait()
+        except TimeoutError:
+            continue
+    return None
+
+
+async def _lead(
+    settings: NotifierSettings,
+    wording: Wording,
+    outbox: Outbox,
+    redis: "Redis",
+    lease: leader.Lease,
+    stop: asyncio.Event,
+    leading: asyncio.Event | None,
+) -> None:
+    log.info("leading: term %d", lease.fence)
+    desk = Desk(
+        redis=redis,
+        outbox=outbox,
+        lease=lease,
+        tokens=Tokens(settings.token_root, settings.tenant),
+        seal_key=settings.seal_key,
+        answer_key=settings.answer_key,
+        made=Records(settings.tenant, settings.seal_key, settings.chance),
+        wording=wording,
+        clock=settings.clock,
+        links=settings.links,
+    )
+
+    def ready() -> None:
+        if leading is not None:
+            leading.set()
+
+    work = asyncio.create_task(desk.lead(_channels(settings, desk, lease), ready))
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+    except (Fenced, LeaseLost) as ended:
+        log.warning("leading: term %d is over: %s", lease.fence, ended)
+    finally:
+        if leading is not None:
+            leading.clear()
+        stopped.cancel()
+        work.cancel()
+        await asyncio.gather(work, stopped, return_exceptions=True)
+        await lease.leave()
+
+
+def _channels(settings: NotifierSettings, desk: Desk, lease: leader.Lease) -> list[Channel]:
+    channels: list[Channel] = [WebChannel(desk)]
+    if settings.xmpp is not None:
+        channels.append(XmppChannel(settings.xmpp, desk, lease.holds, settings.clock))
+    channels.extend(make(desk) for make in settings.more_channels)
+    return channels

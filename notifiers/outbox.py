@@ -1,0 +1,201 @@
+"""What was read, what must still go out, what must still be told? One SQLite file knows.
+
+::
+
+    due --claim(fence)--> written --pong--> taken
+     ^                       |  \\--bounce--> bounced
+     +------- no pong -------+            due --half-life--> dropped,  --closed--> withdrawn
+
+The place in `rb:challenges` moves in the transaction that stores what stood there, so a question
+is read once. A row is claimed with the leader's fencing number, and a claim under an older number
+is refused inside the same transaction. Nothing personal lies here in the clear: amounts and tokens
+do, payees and addresses are under their seals, codes are not stored but made again.
+
+All changes go through one thread and are committed in groups: one fsync for all that is waiting.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from notifiers.errors import Fenced, OutboxRefused
+
+SCHEMA_VERSION = 1
+_T = TypeVar("_T")
+Change = Callable[[sqlite3.Connection], _T]
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+INSERT INTO meta VALUES ('position', '0-0'), ('alerts', '$'), ('fence', 0);
+CREATE TABLE challenges (
+    id TEXT PRIMARY KEY, entry TEXT NOT NULL, customer TEXT NOT NULL, ask BLOB NOT NULL,
+    language TEXT NOT NULL, zone TEXT NOT NULL, draw INTEGER NOT NULL, closed BLOB,
+    repeated INTEGER NOT NULL DEFAULT 0, wrong INTEGER NOT NULL DEFAULT 0,
+    told INTEGER NOT NULL DEFAULT 0, ends REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE messages (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, challenge TEXT NOT NULL,
+    kind TEXT NOT NULL, channel TEXT NOT NULL, address TEXT NOT NULL, due_after TEXT NOT NULL,
+    drop_at REAL NOT NULL, state TEXT NOT NULL DEFAULT 'due',
+    fence INTEGER NOT NULL DEFAULT 0, attempt INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX waiting ON messages (state, seq) WHERE state IN ('due', 'written');
+CREATE INDEX of_challenge ON messages (challenge);
+CREATE TABLE claims (
+    key TEXT NOT NULL, attempt INTEGER NOT NULL, fence INTEGER NOT NULL, at TEXT NOT NULL,
+    PRIMARY KEY (key, attempt)
+) WITHOUT ROWID;
+CREATE TABLE effects (id INTEGER PRIMARY KEY AUTOINCREMENT, effect BLOB NOT NULL);
+"""
+
+
+def order(entry: str) -> str:
+    """Make a stream id comparable as text."""
+    first, _, second = entry.partition("-")
+    return f"{int(first or 0):020d}-{int(second or 0):020d}"
+
+
+class Outbox:
+    """The durable half of the conversation. Open it once per process; many may share the file."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._waiting: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
+        connection = _open(path)
+        self._thread = threading.Thread(
+            target=self._run, args=(connection,), name="outbox", daemon=True
+        )
+        self._thread.start()
+
+    async def change(self, change: "Change[_T]", fence: int | None = None) -> _T:
+        """Run one change inside the next group's transaction; durable once this returns.
+
+        With a fencing number, `Fenced` is raised when a newer leader has been here.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[_T] = loop.create_future()
+        self._waiting.put(_Queued(change, fence, loop, future))
+        return await future
+
+    def close(self) -> None:
+        """Finish what is queued, and close the file."""
+        self._waiting.put(None)
+        self._thread.join(timeout=10)
+
+    def _run(self, connection: sqlite3.Connection) -> None:
+        ended = False
+        while not ended:
+            group = [self._waiting.get()]
+            with suppress(queue.Empty):
+                while len(group) < 256:
+                    group.append(self._waiting.get_nowait())
+            ended = None in group
+            _commit(connection, [queued for queued in group if queued is not None])
+        connection.close()
+
+
+class _Queued:
+    """One change that waits for its group."""
+
+    def __init__(
+        self,
+        change: "Change[Any]",
+        fence: int | None,
+        loop: asyncio.AbstractEventLoop,
+        future: "asyncio.Future[Any]",
+    ) -> None:
+        self._change = change
+        self._fence = fence
+        self._loop = loop
+        self._future = future
+        self._result: Any = None
+        self._failed: Exception | None = None
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        connection.execute("SAVEPOINT one")
+        try:
+            if self._fence is not None:
+                _check_fence(connection, self._fence)
+            self._result = self._change(connection)
+        except Exception as failed:  # noqa: BLE001 - it belongs to whoever asked for the change
+            self._failed = failed
+            connection.execute("ROLLBACK TO one")
+        connection.execute("RELEASE one")
+
+    def settle(self, failed: Exception | None = None) -> None:
+        """Hand the result over; with `failed`, the whole group came to nothing."""
+        self._failed = failed or self._failed
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        if self._future.done():
+            return
+        if self._failed is not None:
+            self._future.set_exception(self._failed)
+        else:
+            self._future.set_result(self._result)
+
+
+def _commit(connection: sqlite3.Connection, group: list[_Queued]) -> None:
+    if not group:
+        return
+    failed: Exception | None = None
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for queued in group:
+            queued.run(connection)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        failed = error
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+    for queued in group:
+        queued.settle(failed)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+    path.chmod(0o600)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("BEGIN IMMEDIATE")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0:
+        for statement in _SCHEMA.strip().split(";\n"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+    if version not in (0, SCHEMA_VERSION):
+        connection.close()
+        raise OutboxRefused(
+            f"{path}: needed outbox format {SCHEMA_VERSION}, got {version}: "
+            "run the version of Ringback that wrote it"
+        )
+    return connection
+
+
+def _check_fence(connection: sqlite3.Connection, fence: int) -> None:
+    (newest,) = connection.execute("SELECT value FROM meta WHERE key = 'fence'").fetchone()
+    if newest != fence:
+        raise Fenced(f"outbox: needed the newest leader's number {newest}, got {fence}")
+
+
+def take_over(fence: int) -> "Change[None]":
+    """Begin a term: older numbers are refused from here on, and unfinished sends are due again."""
+
+    def change(connection: sqlite3.Connection) -> None:
+        (newest,) = connection.execute("SELECT value FROM meta WHERE key = 'fence'").fetchone()
+        if newest > fence:
+            raise Fenced(f"outbox: needed a number above {newest}, got {fence}")
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'fence'", (fence,))
+        connection.execute("UPDATE messages SET state = 'due' WHERE state = 'written'")
+
+    return change

@@ -1,0 +1,209 @@
+"""What did the customer say? Confirm, deny (and why), or nothing that may be acted on.
+
+::
+
+    text -> NFKC, quoted lines off, code off -> phrases, longest first -> what is left over?
+
+Forgiving where it is safe, and never guessing: a confirm needs every word understood; a yes and a
+no in one text, a question, or an unknown word beside a yes are *unclear*. A deny is the safe
+direction and may be surrounded by words, as long as none of them confirms.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Literal
+
+from notifiers.facts import Reason
+
+Kind = Literal["confirm", "deny", "freeze", "human", "unclear"]
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a text means; `code` is the six digits in it, `several` whether it names more."""
+
+    kind: Kind
+    reason: Reason | None = None
+    code: str | None = None
+    several: bool = False
+
+
+def _phrases(text: str) -> tuple[str, ...]:
+    """Read phrases that stand between slashes."""
+    return tuple(phrase.strip() for phrase in text.split("/") if phrase.strip())
+
+
+_FREEZE = _phrases(
+    """
+    freeze my account / freeze my card / freeze / block my card / stolen / 挂失 / 掛失 /
+    被盗 / 被盜 / 被骗 / 冻结 / 凍結 / 盗刷
+    """
+)
+_HUMAN = _phrases(
+    """
+    转人工 / 人工客服 / 人工 / 客服 / human / agent / call me / speak to someone / operator
+    """
+)
+_NOT_ME = _phrases(
+    """
+    it was not me / it wasn't me / it isn't me / it is not me / that was not me /
+    that wasn't me / that's not me / wasn't me / wasnt me / was not me / isn't me / isnt me /
+    not me / not mine / not by me / nt me / not my payment / i did not / i didn't / i didnt /
+    i haven't / i havent / i have not / i never / never did / don't recognise /
+    don't recognize / do not recognise / do not recognize / dont recognise / dont recognize /
+    don't know this / dont know this / unknown to me / fraud / scam / 不是我本人 / 不是本人 /
+    非本人 / 不是我 / 並不是我 / 不是我的 / 没有付 / 没付 / 我没有 / 我没 / 沒有付 / 我沒有 /
+    不认识 / 不認識 / 不知道这 / 诈骗 / 骗子 / 没操作 / 没有操作 / 不是我操作 / 没转 /
+    没有转 / 未操作 / 没买
+    """
+)
+_CANCEL = _phrases(
+    """
+    cancel it / cancel / canceled / cancelled / cancle / stop it / stop the payment / stop /
+    changed my mind / do not pay / don't pay / dont pay / 取消付款 / 取消交易 / 取消 / 撤销 /
+    撤銷 / 不要付 / 不想付 / 不付了 / 算了 / 别付 / 不要了 / 停止
+    """
+)
+_NO = _phrases(
+    """
+    no / nope / nah / noo / nooo / n / deny / denied / denies / decline / declined / refuse /
+    reject / rejected / wrong / incorrect / 否 / 不对 / 不對 / 不是的 / 不是 / 不确认 /
+    不確認 / 不同意 / 拒绝 / 拒絕 / 没有 / 沒有 / 不 / ❌ / 👎 / 🚫 / ✖ / ⛔ / ✗
+    """
+)
+_YES = _phrases(
+    """
+    yes / yep / yeah / yess / yesss / y / ye / yse / yea / confirm / confirmed / i confirm /
+    i do confirm / confrim / comfirm / conform / correct / ok / okay / approve / approved /
+    it was me / that was me / it's me / its me / 是我本人 / 本人操作 / 是我付的 /
+    是我操作的 / 是我 / 是的 / 是 / 确认 / 確認 / 确定 / 確定 / 确认付款 / 对的 / 对 / 對 /
+    同意 / 好的 / 没错 / 没问题 / 沒問題 / ✅ / 👍 / ✔ / ☑ / 🆗
+    """
+)
+_FILLING = _phrases(
+    """
+    please / pls / plz / thanks / thank / you / the / it / this / that / is / was / a / an /
+    to / my / i / me / code / number / answer / reply / sorry / hi / hello / dear / bank /
+    sir / madam / again / and / for / payment / transfer / transaction / of / with /
+    definitely / absolutely / sure / just / all / right / here / did / do / 我 / 的 / 了 /
+    请 / 这 / 那 / 笔 / 个 / 付 / 款 / 付款 / 转账 / 交易 / 谢谢 / 啊 / 吧 / 呀 / 哦 / 嗯 /
+    呢 / 代码 / 码 / 您好 / 你好 / 就 / 本人 / 这个 / 这笔
+    """
+)
+_FILLER = frozenset(_FILLING)
+_CONTRARY = re.compile(
+    r"\b(?:if|but|unless|maybe|perhaps|tomorrow|later|wait|problem|idea|matter)\b"
+)
+_LATIN = re.compile(r"[a-z']+")
+_CODE = re.compile(r"(?<!\d)\d(?:[ \-.]?\d){5}(?!\d)")
+_QUESTION = re.compile(r"[?？]|吗|嗎|么$")
+
+
+def understand(text: str) -> Meaning:
+    """Read one text. It never raises, and never guesses."""
+    flat = _flatten(text)
+    codes = list(dict.fromkeys(re.sub(r"\D", "", found) for found in _CODE.findall(flat)))
+    code = codes[0] if len(codes) == 1 else None
+    words = _CODE.sub(" ", flat)
+    numbers = re.findall(r"\d{4,}", words)
+    several = len(codes) > 1 or bool(numbers)
+    kind, reason = _classify(words, bool(numbers))
+    if len(codes) > 1 and kind == "confirm":
+        kind = "unclear"
+    return Meaning(kind, reason, code, several)
+
+
+def _flatten(text: str) -> str:
+    lines = [line for line in text[:1000].splitlines() if not line.lstrip().startswith((">", "＞"))]
+    flat = unicodedata.normalize("NFKC", "\n".join(lines)).casefold()
+    flat = "".join(
+        str(unicodedata.digit(char)) if unicodedata.category(char) == "Nd" else char
+        for char in flat
+        if unicodedata.category(char) not in {"Cf", "Mn"}
+    )
+    return flat.replace("’", "'").replace("`", "'").replace("´", "'")
+
+
+def _classify(words: str, numbers: bool) -> tuple[Kind, Reason | None]:
+    left = f" {re.sub(r'[_#*]', ' ', words)} "
+    found: dict[str, bool] = {}
+    for name, phrases in (
+        ("freeze", _FREEZE), ("human", _HUMAN), ("not_me", _NOT_ME), ("cancel", _CANCEL),
+    ):  # fmt: skip
+        left, found[name] = _take(left, phrases)
+    both = sorted([(p, "no") for p in _NO] + [(p, "yes") for p in _YES], key=lambda e: -len(e[0]))
+    for phrase, name in both:
+        left, hit = _take(left, (phrase,))
+        found[name] = found.get(name, False) or hit
+    if not found["no"] and not found["yes"]:
+        left, name = _typo(left)
+        found[name] = True
+    return _weigh(found, left, words, numbers)
+
+
+def _weigh(
+    found: dict[str, bool], left: str, words: str, numbers: bool
+) -> tuple[Kind, Reason | None]:
+    yes = found.get("yes", False)
+    unknown = [w for w in re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", left) if w not in _FILLER]
+    asked = bool(_QUESTION.search(words)) or bool(_CONTRARY.search(words))
+    if found["freeze"] and not yes:
+        return "freeze", "not_me"
+    if found["human"] and not yes:
+        return "human", None
+    if yes and (found["not_me"] or found["cancel"] or found.get("no") or found["freeze"]):
+        return "unclear", None
+    if found["not_me"]:
+        return ("unclear", None) if asked and not found.get("no") else ("deny", "not_me")
+    if found["cancel"]:
+        return ("unclear", None) if asked else ("deny", "cancel")
+    if found.get("no"):
+        return ("unclear", None) if asked or len(unknown) > 6 else ("deny", None)
+    if yes and not asked and not unknown and not found["human"] and not numbers:
+        return "confirm", None
+    return "unclear", None
+
+
+def _take(text: str, phrases: tuple[str, ...]) -> tuple[str, bool]:
+    hit = False
+    for phrase in sorted(phrases, key=len, reverse=True):
+        if phrase.isascii():
+            text, count = re.subn(rf"(?<![a-z']){re.escape(phrase)}(?![a-z'])", " ", text)
+            hit = hit or count > 0
+        elif phrase in text:
+            text, hit = text.replace(phrase, " "), True
+    return text, hit
+
+
+def _typo(left: str) -> tuple[str, str]:
+    """Forgive one slip of the finger in a longer word; never one that could be either."""
+    for word in _LATIN.findall(left):
+        if len(word) < 3 or word in _FILLER:
+            continue
+        near = {
+            name
+            for name, targets in (
+                ("yes", ("yes", "confirm", "confirmed")),
+                ("no", ("nope", "deny", "denied", "decline", "reject")),
+                ("cancel", ("cancel",)),
+            )
+            for target in targets
+            if len(word) >= len(target) and len(word) >= 4 and _one_off(word, target)
+        }
+        if len(near) == 1:
+            return left.replace(word, " ", 1), near.pop()
+    return left, "none"
+
+
+def _one_off(word: str, target: str) -> bool:
+    """Say whether one insertion, deletion, exchange or swap of neighbours lies between."""
+    if abs(len(word) - len(target)) > 1 or word[0] != target[0]:
+        return False
+    if len(word) == len(target):
+        off = [i for i in range(len(word)) if word[i] != target[i]]
+        swapped = len(off) == 2 and off[1] == off[0] + 1
+        crossed = swapped and word[off[0]] == target[off[1]] and word[off[1]] == target[off[0]]
+        return len(off) <= 1 or crossed
+    longer, shorter = (word, target) if len(word) > len(target) else (target, word)
+    return any(longer[:i] + longer[i + 1 :] == shorter for i in range(len(longer)))
