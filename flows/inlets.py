@@ -11,6 +11,7 @@ poll. What can't be read goes to the dead letters with its reason, and the strea
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -133,6 +134,9 @@ class _Part(StatefulSourcePartition[Any, Any]):
         self._feed = inlet.reader.feed(stream, last)
 
     def _entries(self) -> list[Entry]:
+        self._inlet.polled = time.monotonic()
+        if self._inlet.stopping:
+            raise StopIteration
         entries = self._inlet.reader.take(self._feed, self._inlet.batch)
         if entries:
             self._last = entries[-1][0]
@@ -278,6 +282,12 @@ class RedisInlet(FixedPartitionedSource[Any, Any]):
         self._partitions = partitions
         self.reader = Reader(client, now_us)
         self._positions: dict[str, deque[tuple[int, bytes]]] = {}
+        self.polled = time.monotonic()
+        self.stopping = False
+
+    def stop(self) -> None:
+        """End each stream where it is: what was read is walked to its end, then the flow ends."""
+        self.stopping = True
 
     def list_parts(self) -> list[str]:
         return [*(f"events-{p}" for p in range(self._partitions)), "labels", "answers"]

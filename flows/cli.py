@@ -1,0 +1,218 @@
+"""`ringback`: the composition root and its commands."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from config.settings import BadConfig
+from flows.errors import FlowError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Real-time fraud decisions that ring the customer back before the money moves.",
+)
+Data = Annotated[Path, typer.Option(help="The data directory.")]
+VAR = Path("var")
+
+
+def _house(data: Path, **over: Any) -> Any:
+    from flows.parts import open_house
+
+    return open_house(data, {key: value for key, value in over.items() if value is not None})
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+@app.command()
+def init(data: Data = VAR) -> None:
+    """Make a data directory with its secrets; `run` does it too."""
+    house = _house(data)
+    _say(f"{house.data} is ready; its secrets are in {house.data / 'secrets'} (mode 0600).")
+
+
+@app.command()
+def run(
+    data: Data = VAR,
+    http: Annotated[str | None, typer.Option(help="HOST:PORT; port 0 picks one.")] = None,
+    demo: Annotated[bool, typer.Option(help="Play a small bank, with you as a customer.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Flow processes.")] = None,
+) -> None:
+    """Start everything, and end it on Ctrl-C."""
+    from flows.run import run as run_all
+
+    over = {"engine": {"processes": workers}} if workers else {}
+    house = _house(data, **over)
+
+    def told(running: Any) -> None:
+        _say(running.ready_line())
+        if demo:
+            from flows.demo import play
+
+            play(running, _say)
+
+    run_all(house, http=http or house.settings.http, demo=demo, told=told)
+
+
+@app.command()
+def flow(
+    data: Data = VAR,
+    process: int = 0,
+    generation: Annotated[int, typer.Option(help="0 takes the next one.")] = 0,
+    addresses: Annotated[str, typer.Option(help="host:port;host:port of the cluster.")] = "",
+) -> None:
+    """One process of the flow, alone."""
+    from flows import parts
+    from flows.live import next_generation, settle_layout
+    from flows.redis_server import wait
+
+    house = _house(data)
+    if not generation:
+        client = wait(house.redis_url)
+        settle_layout(client, house.settings)
+        generation = next_generation(client)
+    parts.flow(house, generation, process, [one for one in addresses.split(";") if one])
+
+
+@app.command()
+def gateway(
+    data: Data = VAR,
+    http: Annotated[str, typer.Option(help="HOST:PORT; port 0 picks one.")] = "127.0.0.1:8080",
+    demo: bool = False,
+) -> None:
+    """The HTTP gateway, alone."""
+    from flows import parts
+
+    host, _, port = http.rpartition(":")
+    parts.gateway(_house(data), host, int(port), demo=demo)
+
+
+@app.command()
+def ledger(data: Data = VAR) -> None:
+    """The one writer of the ledger, alone."""
+    from flows import parts
+
+    parts.ledger(_house(data), lambda: logging.getLogger("ringback.ledger").info("writes"))
+
+
+@app.command()
+def notify(
+    data: Data = VAR,
+    page: Annotated[str, typer.Option(help="Where the customer's pages are.")] = "",
+) -> None:
+    """The notifier, alone; a second one stands by."""
+    from flows import parts
+
+    parts.notify(_house(data), page)
+
+
+@app.command()
+def replay(
+    file: Path,
+    data: Annotated[Path | None, typer.Option(help="Secrets and settings to use.")] = None,
+    label_delay: Annotated[str, typer.Option(help="When labels become known: 7d, 12h, 0d.")] = "7d",
+    out: Annotated[Path | None, typer.Option(help="Keep decisions and models here.")] = None,
+    no_ledger: Annotated[bool, typer.Option("--no-ledger", help="Put nothing on record.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Only the first N facts.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Facts a batch.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Run the flow over a file, as fast as it goes, and report."""
+    from flows.replay_command import replay_file
+
+    over = {"engine": {"batch": batch}} if batch else {}
+    report = replay_file(
+        file,
+        data=data,
+        over=over,
+        label_delay=label_delay,
+        out=out,
+        with_ledger=not no_ledger,
+        limit=limit,
+        quiet=as_json,
+    )
+    if as_json:
+        _say(json.dumps(report))
+        return
+    from flows.replay_command import show
+
+    show(report)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Where the events go, NDJSON.")],
+    customers: int = 1000,
+    days: int = 30,
+    seed: int = 1,
+    start: Annotated[str, typer.Option(help="First day, YYYY-MM-DD.")] = "2026-01-05",
+    scenario: Annotated[list[str] | None, typer.Option(help="Only these frauds.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="Where the truth goes, NDJSON.")] = None,
+    label_delay: Annotated[str, typer.Option(help="Put label events in, this late; '' none.")] = "",
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Write a seeded bank's events: people who live, and some who are robbed."""
+    from flows.simulate_command import simulate_file
+
+    counted = simulate_file(
+        out,
+        customers=customers,
+        days=days,
+        seed=seed,
+        start=start,
+        scenarios=scenario,
+        truth=truth,
+        label_delay=label_delay,
+    )
+    if as_json:
+        _say(json.dumps(counted))
+    else:
+        for kind, count in counted.items():
+            _say(f"{count:>9}  {kind}")
+
+
+@app.command()
+def doctor(data: Data = VAR, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Say what is wrong and what to do; status 1 where something is."""
+    from flows.doctor import examine
+
+    found = examine(_house(data))
+    if as_json:
+        _say(json.dumps(found))
+    else:
+        for line in found or ["Nothing is wrong."]:
+            _say(line)
+    raise typer.Exit(1 if found else 0)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def audit(context: typer.Context) -> None:
+    """The evidence: `ringback audit verify PATH`, `prove`, ...; the same as `python -m audit`."""
+    from audit.cli import main as audit_main
+
+    raise typer.Exit(audit_main(context.args))
+
+
+def main() -> None:
+    """Run a command; what goes wrong is told in a line, not in a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("slixmpp").setLevel(logging.WARNING)
+    try:
+        app()
+    except (FlowError, BadConfig) as wrong:
+        typer.echo(f"ringback: {wrong}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

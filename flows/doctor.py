@@ -1,0 +1,81 @@
+"""`ringback doctor`: what is wrong, and what to do about it. Each finding is one line."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+
+from flows.live import wall_us
+from flows.parts import House
+from flows.redis_server import weaknesses
+from risk import names
+
+_FULL = 0.95
+_OLD_BEAT_MS = 5_000
+_LEDGER_LAG = 10_000
+
+
+def examine(house: House) -> list[str]:
+    """Look at a data directory and what runs over it; gives findings, none where all is well."""
+    found = [*_disk(house.data), *_secrets(house.data), *_processes(house)]
+    try:
+        client = redis.Redis.from_url(house.redis_url, socket_connect_timeout=2.0)
+        client.ping()
+    except redis.RedisError as away:
+        where = house.redis_url.rpartition("@")[2]
+        return [*found, f"Redis at {where} does not answer ({away}): start `ringback run`"]
+    return [*found, *weaknesses(client), *_flow(client), *_ledger(client), *_dead(client)]
+
+
+def _disk(data: Path) -> list[str]:
+    usage = shutil.disk_usage(data)
+    if usage.used / usage.total > _FULL:
+        free = usage.free // 2**20
+        return [f"the disk of {data} is full but for {free} MiB: make room, or events are refused"]
+    return []
+
+
+def _secrets(data: Path) -> list[str]:
+    loose = [
+        path.name
+        for path in sorted((data / "secrets").glob("*"))
+        if path.is_file() and os.stat(path).st_mode & 0o077
+    ]
+    return [f"secrets/{name} is readable by others: chmod 600 it" for name in loose]
+
+
+def _processes(house: House) -> list[str]:
+    pids: dict[str, int] = house.run.get("pids", {})
+    if not pids:
+        return ["nothing runs here: start `ringback run`"]
+    return [
+        f"{name} (pid {pid}) is gone: see log/{name.partition('-')[0]}.log"
+        for name, pid in pids.items()
+        if not psutil.pid_exists(pid)
+    ]
+
+
+def _flow(client: "redis.Redis") -> list[str]:
+    beats: Any = client.hgetall(names.FLOW_BEAT)
+    if not beats:
+        return ["no flow has ever told that it walks: see log/flow.log"]
+    return [
+        f"flow process {number.decode()} is silent for {age} ms: see log/flow.log"
+        for number, beat in beats.items()
+        if (age := wall_us() // 1000 - int(beat)) > _OLD_BEAT_MS
+    ]
+
+
+def _ledger(client: "redis.Redis") -> list[str]:
+    waiting: Any = client.xlen(names.AUDIT)
+    if waiting > _LEDGER_LAG:
+        return [f"{waiting} bundles wait for the ledger: is its writer alive? see log/ledger.log"]
+    return []
+
+
+def _dead(client: "redis.Redis") -> list[str]:
+    dead: Any = client.xlen(names.DEAD)
+    return [f"{dead} dead letters: look at them in the stream {names.DEAD}"] if dead else []

@@ -1,0 +1,160 @@
+"""How does one flow process run? Resume from the cut, walk until told to stop, drain, end.
+
+A flow of several processes is one cluster: they start together and end together. Each start takes
+a generation; whatever an older one still tries to write is refused.
+"""
+
+import logging
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import redis
+from bytewax._bytewax import cluster_main, init_db_dir
+from bytewax.recovery import RecoveryConfig
+
+from config.settings import Settings
+from flows import assemble
+from flows.effects import Note, RedisEffects
+from flows.errors import BadSettings
+from flows.fraud import fraud
+from flows.inlets import RedisInlet
+from flows.outlet import Watch, nobody
+from flows.records import Recorder
+from flows.redis_server import wait
+from flows.redis_state import RedisStore
+from flows.score import Learnt, Snapshots
+from flows.scored import SqliteScoreds
+from flows.secrets import Secrets
+from risk import names
+from risk.events import Moment
+
+FORMAT = "1"
+RECOVERY_PARTITIONS = 4
+_BEAT_SECONDS = 0.25
+log = logging.getLogger("ringback.flow")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which process of the cluster this is; ``addresses`` is empty for a flow of one."""
+
+    process: int = 0
+    addresses: tuple[str, ...] = ()
+
+
+def wall_us() -> int:
+    """The wall clock in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def settle_layout(client: "redis.Redis", settings: Settings) -> None:
+    """Write partitions and shards at the first start; refuse a later change of them."""
+    wanted = {
+        "partitions": str(settings.engine.partitions),
+        "shards": str(settings.engine.shards),
+        "format": FORMAT,
+    }
+    for name, value in wanted.items():
+        client.hsetnx(names.META, name, value)
+        stands: Any = client.hget(names.META, name)
+        if stands.decode() != value:
+            raise BadSettings(
+                f"engine.{name}: this data directory was laid out with {stands.decode()}, the "
+                f"settings say {value}; set it back, or start with a new data directory"
+            )
+
+
+def next_generation(client: "redis.Redis") -> int:
+    """Take a generation: from now on all older flows are refused."""
+    return int(client.incr(names.GENERATION))
+
+
+class _Beat:
+    """Tells the supervisor that the flow moves, not only that its process lives."""
+
+    def __init__(self, client: "redis.Redis", inlet: RedisInlet, process: int) -> None:
+        self._client, self._inlet, self._process = client, inlet, process
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="beat", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            if time.monotonic() - self._inlet.polled < 1.0:
+                try:
+                    self._client.hset(names.FLOW_BEAT, str(self._process), str(wall_us() // 1000))
+                except redis.RedisError:
+                    log.warning("beat: Redis is away")
+            time.sleep(_BEAT_SECONDS)
+
+
+def run_flow(
+    settings: Settings,
+    secrets: Secrets,
+    data: Path,
+    redis_url: str,
+    generation: int,
+    place: Place,
+) -> None:
+    """Run one process of the flow until SIGTERM; returns when it has drained."""
+    client = wait(redis_url)
+    recovery = data / "cut"
+    if place.process == 0 and not recovery.exists():
+        fresh = data / "cut.new"
+        fresh.mkdir(parents=True, exist_ok=True)
+        init_db_dir(fresh, RECOVERY_PARTITIONS)  # type: ignore[no-untyped-call]  # Bytewax's own
+        fresh.rename(recovery)
+    while not recovery.exists():
+        time.sleep(0.02)
+    recorder = Recorder(settings.tenant)
+    ttl = settings.idempotency_days * 86_400
+    effects = RedisEffects(wait(redis_url), generation, ttl, wall_us)
+    scoreds = SqliteScoreds(data / "scored", str(place.process), wall_us, settings.scored_days)
+    rules = assemble.read_rule_set(settings)
+
+    def journal(learnt: list[Learnt]) -> None:
+        effects.note([Note("", recorder.learnt(one), None) for one in learnt])
+
+    inlet = RedisInlet(
+        client,
+        settings.engine.partitions,
+        settings.engine.shards,
+        rules.rates,
+        assemble.of_itself,
+        scoreds,
+        wall_us,
+        settings.engine.batch,
+    )
+    parts = assemble.Parts(
+        inlet=inlet,
+        outlet=Watch(nobody),
+        store=RedisStore(wait(redis_url), generation),
+        effects=effects,
+        scoreds=scoreds,
+        snapshots=Snapshots(data / "models"),
+        journal=journal,
+        now_us=_at_the_clock,
+        tick_ns=time.perf_counter_ns,
+        nonce_key=secrets.nonce_key,
+    )
+    flow = fraud(assemble.stages(settings, rules, parts))
+    signal.signal(signal.SIGTERM, lambda *_: inlet.stop())
+    _Beat(wait(redis_url), inlet, place.process).start()
+    log.info("flow %s of generation %s walks", place.process, generation)
+    cluster_main(  # type: ignore[no-untyped-call]  # Bytewax ships its stubs without types
+        flow,
+        list(place.addresses) or None,
+        place.process,
+        epoch_interval=timedelta(seconds=settings.engine.epoch_seconds),
+        recovery_config=RecoveryConfig(recovery),  # type: ignore[no-untyped-call]  # the same
+        worker_count_per_proc=1,
+    )
+
+
+def _at_the_clock(moment: Moment | None) -> int:
+    return wall_us()

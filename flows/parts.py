@@ -1,0 +1,198 @@
+"""How is each part built from the settings? One function a part; settings are read once, here."""
+
+import asyncio
+import json
+import logging
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from config.settings import HERE, Settings, read_settings
+from flows.assemble import read_rule_set
+from flows.live import Place, run_flow, wall_us
+from flows.redis_server import PrivateRedis
+from flows.redis_state import script
+from flows.secrets import Secrets, read_secrets
+from risk.failing import fail_policy
+
+
+@dataclass(frozen=True)
+class House:
+    """One data directory with its settings and secrets."""
+
+    data: Path
+    settings: Settings
+    secrets: Secrets
+
+    @property
+    def redis_url(self) -> str:
+        """The configured Redis, or the private one of this data directory."""
+        if self.settings.redis_url:
+            return self.settings.redis_url
+        return PrivateRedis(self.data, self.secrets.redis_password).url
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """What ``run.json`` tells of the running parts; empty before the first start."""
+        path = self.data / "run.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def open_house(data: Path, over: Mapping[str, Any] | None = None) -> House:
+    """Read settings and secrets of a data directory, making what is missing."""
+    data = data.resolve()
+    data.mkdir(parents=True, exist_ok=True)
+    settings = read_settings(HERE / "ringback.yaml", data / "ringback.yaml", over=over)
+    return House(data, settings, read_secrets(data))
+
+
+def flow(house: House, generation: int, process: int, addresses: Sequence[str]) -> None:
+    """Run one process of the flow."""
+    run_flow(
+        house.settings,
+        house.secrets,
+        house.data,
+        house.redis_url,
+        generation,
+        Place(process, tuple(addresses)),
+    )
+
+
+def ledger(house: House, ready: Callable[[], None]) -> None:
+    """Run the one writer of the ledger."""
+    from audit.writer import run_writer
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    run_writer(
+        redis_url=house.redis_url,
+        data_dir=house.data,
+        origin_bank=house.settings.bank,
+        tenant=house.settings.tenant,
+        transport_key=house.secrets.transport_key,
+        stop=stop,
+        on_ready=ready,
+    )
+
+
+def _until_signal(run: Callable[[asyncio.Event], Any]) -> None:
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await run(stop)
+
+    import uvloop
+
+    uvloop.run(main())
+
+
+class LedgerReading:
+    """The gateway's view of the evidence, by the auditor's own reading functions."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+
+    def head(self) -> Mapping[str, Any] | None:
+        from audit import read
+        from audit.errors import AuditError
+
+        try:
+            return read.head(self._data)
+        except AuditError:
+            return None
+
+    def event_records(self, event: str) -> Sequence[Mapping[str, Any]]:
+        from audit import read
+
+        return read.event_records(self._data, event)
+
+    def proof(self, origin: str, index: int) -> str | None:
+        from audit import read
+
+        proof, _ = read.inclusion_proof(self._data, origin, index)
+        return proof.as_text().decode()
+
+
+def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
+    """Run one gateway; ``<data>/run.json`` learns its address through the supervisor."""
+    from gateway.app import serve
+    from gateway.ports import GatewayPorts, GatewaySettings
+
+    settings, secrets = house.settings, house.secrets
+    rules = read_rule_set(settings)
+    gateway_settings = GatewaySettings(
+        redis_url=house.redis_url,
+        data=house.data,
+        token_root=secrets.token_root,
+        edge_key=secrets.edge_key,
+        transport_key=secrets.transport_key,
+        web_key=secrets.web_key,
+        bearers=secrets.bearers,
+        fail_limits=rules.policy.fail,
+        rates=rules.rates,
+        host=host,
+        port=port,
+        tenant=settings.tenant,
+        institution=settings.institution.name["en"],
+        public_url=settings.public_url,
+        wait=timedelta(seconds=settings.wait_seconds),
+        idempotency=timedelta(days=settings.idempotency_days),
+        policy_sha256=rules.sha256,
+        page=demo,
+        demo=demo,
+    )
+    ports = GatewayPorts(
+        decide_script=script("decide"),
+        fail_policy=fail_policy,
+        clock=wall_us,
+        ledger=LedgerReading(house.data),
+    )
+    address_file = house.data / "gateway.address"
+
+    def ready(at_host: str, at_port: int) -> None:
+        fresh = address_file.with_suffix(".new")
+        fresh.write_text(f"{at_host}:{at_port}", encoding="ascii")
+        fresh.replace(address_file)
+        logging.getLogger("ringback.gateway").info("listens on %s:%s", at_host, at_port)
+
+    _until_signal(lambda stop: serve(gateway_settings, ports, stop, ready))
+
+
+def notify(house: House, page: str) -> None:
+    """Run one notifier; several share a data directory and stand by for each other."""
+    from notifiers.notify import NotifierSettings, run_notifier
+    from notifiers.xmpp import XmppAddress
+
+    settings, secrets = house.settings, house.secrets
+    xmpp = house.run.get("xmpp") or {}
+    address = None
+    if xmpp or not settings.xmpp.embedded:
+        address = XmppAddress(
+            host=settings.xmpp.host,
+            port=int(xmpp.get("component_port") or settings.xmpp.port),
+            secret=settings.xmpp.secret or secrets.component_secret,
+            component=settings.xmpp.component,
+            server=settings.xmpp.domain,
+            name=settings.institution.name["en"],
+        )
+    told = NotifierSettings(
+        redis=house.redis_url,
+        data=house.data,
+        tenant=settings.tenant,
+        token_root=secrets.token_root,
+        seal_key=secrets.edge_key,
+        answer_key=secrets.code_key,
+        institution=settings.institution.name["en"],
+        callback=settings.institution.callback,
+        templates=HERE / "templates",
+        page=page,
+        xmpp=address,
+    )
+    _until_signal(lambda stop: run_notifier(told, stop))

@@ -1,0 +1,227 @@
+"""Who keeps the parts running? One supervisor: starts them, watches them, starts them again.
+
+::
+
+    redis (private) <- flow (one cluster) , gateway , ledger , notifier , prosody (demo)
+
+A part that dies is started again at once, then with a growing pause. The flow's processes are one
+cluster: when one dies or is silent, all start again, as a new generation.
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from flows.errors import NotReady
+from flows.live import next_generation, wall_us
+from flows.redis_server import free_port
+from risk import names
+
+log = logging.getLogger("ringback.supervisor")
+_PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0)
+_CALM_SECONDS = 10.0
+_DRAIN_SECONDS = 8.0
+
+
+@dataclass
+class Part:
+    """One supervised process: how to start it, and what became of it."""
+
+    name: str
+    start: Callable[[], "subprocess.Popen[bytes]"]
+    process: "subprocess.Popen[bytes] | None" = None
+    started: float = 0.0
+    fails: int = 0
+    due: float = 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process is not None and self.process.poll() is None
+
+
+def command(part: str, *args: str) -> list[str]:
+    """The command line of a part of Ringback, with this interpreter."""
+    return [sys.executable, "-m", "flows.cli", part, *args]
+
+
+def spawn(args: Sequence[str], log_file: Path) -> "subprocess.Popen[bytes]":
+    """Start a process with its log appended to a file."""
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    with log_file.open("ab") as out:
+        return subprocess.Popen(
+            list(args), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+        )
+
+
+@dataclass
+class Supervisor:
+    """Keeps parts alive until told to stop."""
+
+    data: Path
+    flow_processes: int
+    silence_seconds: float
+    connect: Callable[[], "redis.Redis"]
+    parts: list[Part] = field(default_factory=list)
+    flows: list[Part] = field(default_factory=list)
+    stopping: bool = False
+    _generation: int = 0
+    _watched_since: float = 0.0
+
+    def add(self, name: str, start: Callable[[], "subprocess.Popen[bytes]"]) -> Part:
+        """Add a part and start it."""
+        part = Part(name, start)
+        self.parts.append(part)
+        self._start(part)
+        return part
+
+    def add_flow(self) -> None:
+        """Start the flow as one cluster of a new generation."""
+        self._generation = next_generation(self.connect())
+        addresses = [f"127.0.0.1:{free_port()}" for _ in range(self.flow_processes)]
+        self.flows = []
+        for number in range(self.flow_processes):
+            args = [
+                "--data",
+                str(self.data),
+                "--process",
+                str(number),
+                "--generation",
+                str(self._generation),
+            ]
+            if len(addresses) > 1:
+                args += ["--addresses", ";".join(addresses)]
+            line = command("flow", *args)
+            log_file = self.data / "log" / "flow.log"
+            part = Part(f"flow-{number}", lambda line=line: spawn(line, log_file))  # type: ignore[misc]  # mypy can't infer a lambda with a default
+            self.flows.append(part)
+            self._start(part)
+        self._watched_since = time.monotonic()
+
+    def _start(self, part: Part) -> None:
+        part.process = part.start()
+        part.started = time.monotonic()
+        self.write_run()
+
+    def write_run(self, **more: Any) -> None:
+        """Write the pids into ``<data>/run.json``; other keys stay."""
+        path = self.data / "run.json"
+        known: dict[str, Any] = {}
+        if path.exists():
+            known = json.loads(path.read_text(encoding="utf-8"))
+        known.update(more)
+        pids = {part.name: part.process.pid for part in self._all() if part.process is not None}
+        known["pids"] = {"supervisor": os.getpid(), **pids}
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        fresh.replace(path)
+
+    def _all(self) -> Iterator[Part]:
+        yield from self.parts
+        yield from self.flows
+
+    def watch(self) -> None:
+        """Look after the parts once; call it a few times a second."""
+        now = time.monotonic()
+        for part in self.parts:
+            self._look_after(part, now)
+        if self.flows and not all(part.alive for part in self.flows):
+            died = [part.name for part in self.flows if not part.alive]
+            self._restart_flow(f"{', '.join(died)} died", now)
+        elif self.flows and self._silent(now):
+            self._restart_flow(f"silent for {self.silence_seconds} s", now)
+
+    def _look_after(self, part: Part, now: float) -> None:
+        if part.alive:
+            if part.fails and now - part.started > _CALM_SECONDS:
+                part.fails = 0
+            return
+        if not part.due:
+            part.due = now + _PAUSES[min(part.fails, len(_PAUSES) - 1)]
+            part.fails += 1
+            code = part.process.returncode if part.process else None
+            log.warning("%s ended with status %s", part.name, code)
+        if now >= part.due:
+            part.due = 0.0
+            self._start(part)
+
+    def _silent(self, now: float) -> bool:
+        if now - self._watched_since < max(self.silence_seconds, 10.0):
+            return False
+        try:
+            beats: Any = self.connect().hgetall(names.FLOW_BEAT)
+        except redis.RedisError:
+            self._watched_since = now
+            return False
+        limit_ms = wall_us() // 1000 - self.silence_seconds * 1000
+        return any(
+            int(beats.get(str(number).encode(), b"0")) < limit_ms
+            for number in range(self.flow_processes)
+        )
+
+    def _restart_flow(self, why: str, now: float) -> None:
+        first = self.flows[0]
+        if not first.due:
+            fails = max(part.fails for part in self.flows)
+            log.warning("flow: %s; starting the cluster again", why)
+            for part in self.flows:
+                self._kill(part)
+            pause = _PAUSES[min(fails, len(_PAUSES) - 1)]
+            calm = now - first.started > _CALM_SECONDS
+            first.fails = 0 if calm else fails + 1
+            first.due = now + (0.0 if calm else pause)
+        if now >= first.due:
+            fails = first.fails
+            try:
+                self.add_flow()
+            except redis.RedisError:
+                first.due = now + 0.1
+                return
+            self.flows[0].fails = fails
+
+    def _kill(self, part: Part) -> None:
+        if part.process is not None and part.process.poll() is None:
+            part.process.kill()
+            part.process.wait()
+
+    def end(self) -> None:
+        """Let each part drain, in the way of an event, then end what is left."""
+        self.stopping = True
+        gateways = [part for part in self.parts if part.name == "gateway"]
+        rest = [part for part in reversed(self.parts) if part.name not in ("gateway", "redis")]
+        servers = [part for part in self.parts if part.name == "redis"]
+        for group in (gateways, self.flows, rest, servers):
+            for part in group:
+                if part.alive and part.process is not None:
+                    part.process.send_signal(signal.SIGTERM)
+            limit = time.monotonic() + _DRAIN_SECONDS
+            for part in group:
+                if part.process is None:
+                    continue
+                try:
+                    part.process.wait(max(0.05, limit - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    log.warning("%s did not drain in time; killed", part.name)
+                    self._kill(part)
+
+
+def until(what: str, ready: Callable[[], bool], watch: Callable[[], None], seconds: float) -> None:
+    """Wait for a part to be ready while all are looked after; `NotReady` after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > end:
+            raise NotReady(
+                f"{what} was not ready within {seconds} s; see the logs under <data>/log"
+            )
+        watch()
+        time.sleep(0.02)
