@@ -1,6 +1,5 @@
 """`ringback doctor`: what is wrong, and what to do about it. Each finding is one line."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ def _secrets(data: Path) -> list[str]:
     loose = [
         path.name
         for path in sorted((data / "secrets").glob("*"))
-        if path.is_file() and os.stat(path).st_mode & 0o077
+        if path.is_file() and path.stat().st_mode & 0o077
     ]
     return [f"secrets/{name} is readable by others: chmod 600 it" for name in loose]
 

@@ -18,7 +18,7 @@ from config.settings import Settings
 from features import quality
 from flows import assemble
 from flows.effects import PlainEffects
-from flows.files import FileInlet, Fact, Truth, handbook, ndjson
+from flows.files import Fact, FileInlet, Truth, handbook, ndjson
 from flows.fraud import fraud
 from flows.judge import Decided
 from flows.outlet import Watch

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,8 @@ class Supervisor:
             ]
             if len(addresses) > 1:
                 args += ["--addresses", ";".join(addresses)]
-            line = command("flow", *args)
-            log_file = self.data / "log" / "flow.log"
-            part = Part(f"flow-{number}", lambda line=line: spawn(line, log_file))  # type: ignore[misc]  # mypy can't infer a lambda with a default
+            start = partial(spawn, command("flow", *args), self.data / "log" / "flow.log")
+            part = Part(f"flow-{number}", start)
             self.flows.append(part)
             self._start(part)
         self._watched_since = time.monotonic()
