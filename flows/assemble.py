@@ -24,12 +24,20 @@ from risk.events import Moment
 from risk.policy import RuleSet, rule_set
 
 
-def read_rule_set(settings: Settings, folder: Path = HERE) -> RuleSet:
-    """Read rules, policy and rates from a folder into one immutable set."""
+def read_rule_set(settings: Settings, data: Path | None = None) -> RuleSet:
+    """Read rules, policy and rates into one immutable set.
+
+    Each file is the shipped one of ``config/``, or the data directory's own where it has one.
+    """
+
+    def own(name: str) -> Path:
+        there = None if data is None else data / name
+        return there if there is not None and there.exists() else HERE / name
+
     return rule_set(
-        read_yaml(folder / "rules.yaml"),
-        read_yaml(folder / "policy.yaml"),
-        read_rates(folder / "rates.yaml", settings.base_currency),
+        read_yaml(own("rules.yaml")),
+        read_yaml(own("policy.yaml")),
+        read_rates(own("rates.yaml"), settings.base_currency),
         catalogue.BY_NAME,
     )
 

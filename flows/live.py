@@ -115,7 +115,7 @@ def run_flow(
     ttl = settings.idempotency_days * 86_400
     effects = RedisEffects(wait(redis_url), generation, ttl, wall_us)
     scoreds = SqliteScoreds(data / "scored", str(place.process), wall_us, settings.scored_days)
-    rules = assemble.read_rule_set(settings)
+    rules = assemble.read_rule_set(settings, data)
 
     def journal(learnt: list[Learnt]) -> None:
         effects.note([Note("", recorder.learnt(one), None) for one in learnt])

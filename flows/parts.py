@@ -126,7 +126,7 @@ def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
     from gateway.ports import GatewayPorts, GatewaySettings
 
     settings, secrets = house.settings, house.secrets
-    rules = read_rule_set(settings)
+    rules = read_rule_set(settings, house.data)
     gateway_settings = GatewaySettings(
         redis_url=house.redis_url,
         data=house.data,

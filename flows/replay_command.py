@@ -73,7 +73,7 @@ def replay_file(
         home = data or Path(scratch)
         settings = read_settings(HERE / "ringback.yaml", home / "ringback.yaml", over=over)
         secrets = read_secrets(home)
-        rules = read_rule_set(settings)
+        rules = read_rule_set(settings, data)
         edge = Edge(
             token_root=secrets.token_root,
             edge_key=secrets.edge_key,
