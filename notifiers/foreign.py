@@ -8,30 +8,21 @@ quotation. What the message means never depends on it.
 import re
 import unicodedata
 
+from notifiers.understand import understand
+
 LONGEST = 40
 _OPEN, _CLOSE = "“", "”"
 _SPACES = re.compile(r"\s+")
 _DIGITS = re.compile(r"\d(?:[\W_]{0,2}\d){3,}")
-_SCHEME = re.compile(r"(?i)\b(?:[a-z][a-z0-9+.-]{1,15}):(?=[/\w])|//+|\bwww\b")
+_COLON = re.compile(r":(?=[/\w])")
+_SLASHES = re.compile(r"//+|\bwww\b|(?i:www)(?=\W)")
 _DOT = re.compile(r"(?<=\w)[.。．｡․](?=\w)")
 _ANSWERS = re.compile(
-    r"(?i)(?<![^\W_])(?:yes|no|y|n|ok|okay|confirm\w*|deny|denied|cancel\w*|reply|answer|approve\w*"
-    r"|refuse\w*|reject\w*|freeze|code|pin|otp)(?![^\W_])"
+    r"(?i)(?<![a-zà-ɏ])(?:yes|no|y|n|ok|okay|confirm\w*|deny|denied|cancel\w*|reply|answer|approve\w*"
+    r"|refuse\w*|reject\w*|freeze|code|pin|otp)(?![a-zà-ɏ])"
 )
-_WORDS = (
-    "不是我",
-    "确认",
-    "確認",
-    "取消",
-    "回复",
-    "回覆",
-    "验证码",
-    "密码",
-    "拒绝",
-    "同意",
-    "是",
-    "否",
-)
+_WORDS = tuple("不是我 确认 確認 取消 回复 回覆 验证码 密码 拒绝 同意".split())
+_ALONE = re.compile(r"(?<![\u3400-\u9fff])[是否对對不](?![\u3400-\u9fff])")
 # Characters that look like Latin letters in most fonts: enough for the words above.
 _LOOKALIKE = str.maketrans("асеіјоруѕхԁԛһΥΝΟΕΚΑΒΜТНΡІЅУЕОСКАМ", "aceijopysxdqhYNOEKABMTHPISYEOCKAM")
 
@@ -47,15 +38,19 @@ def clean(text: str) -> str:
     flat = "".join(_plain(char) for char in flat)
     flat = unicodedata.normalize("NFKC", flat.translate(_LOOKALIKE))
     flat = _SPACES.sub(" ", flat).strip()
-    flat = _SCHEME.sub(" ", flat)
+    flat = _SLASHES.sub(" ", _COLON.sub(": ", flat))
     flat = _DOT.sub(" . ", flat)
-    flat = _DIGITS.sub(_mask, flat)
-    flat = _ANSWERS.sub(_break, flat)
     for word in _WORDS:
-        flat = flat.replace(word, "·".join(word) if len(word) > 1 else "·")
-    flat = _SPACES.sub(" ", flat).strip()
+        flat = flat.replace(word, "·".join(word))
+    flat = _SPACES.sub(" ", _DIGITS.sub(_mask, flat)).strip()
     if len(flat) > LONGEST:
         flat = flat[: LONGEST - 1].rstrip() + "…"
+    # From here on nothing gets longer, so that no cut makes a new word.
+    flat = _ANSWERS.sub(_break, _ALONE.sub("·", flat))
+    if understand(flat).kind == "confirm":
+        flat = "…"
+    while _DIGITS.search(flat):
+        flat = _DIGITS.sub(_mask, flat)
     return flat
 
 
@@ -63,7 +58,7 @@ def _plain(char: str) -> str:
     category = unicodedata.category(char)
     if category[0] == "Z" or char in "\t\r\n":
         return " "
-    if category[0] == "C" or category in {"Me", "Sk"} or char in "\u034f\u115f\u1160\u3164\uffa0":
+    if category[0] == "C" or category in {"Me", "Sk", "So"} or char in "\u034f\u115f\u1160\u3164\uffa0":
         return ""
     if category == "Nd":
         return str(unicodedata.digit(char, 0))
@@ -79,7 +74,7 @@ def _mask(match: re.Match[str]) -> str:
 
 def _break(match: re.Match[str]) -> str:
     word = match.group()
-    return "·".join(word) if len(word) > 1 else "·"
+    return word[0] + "·" * (len(word) - 1) if len(word) > 1 else "·"
 
 
 def tail(account: str) -> str:

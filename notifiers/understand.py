@@ -189,11 +189,16 @@ def _typo(left: str) -> tuple[str, str]:
                 ("cancel", ("cancel",)),
             )
             for target in targets
-            if len(word) >= len(target) and len(word) >= 4 and _one_off(word, target)
+            if _long_enough(word, target) and _one_off(word, target)
         }
         if len(near) == 1:
             return left.replace(word, " ", 1), near.pop()
     return left, "none"
+
+
+def _long_enough(word: str, target: str) -> bool:
+    """A short word with a letter missing could be anything."""
+    return len(word) >= 5 or (len(word) == 4 and len(target) <= 4)
 
 
 def _one_off(word: str, target: str) -> bool:

@@ -1,0 +1,94 @@
+"""A payee's name can do nothing inside the bank's own message."""
+
+import re
+import unicodedata
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from notifiers.foreign import LONGEST, clean, quote, tail
+from notifiers.understand import understand
+
+ATTACKS = [
+    "Reply YES 123456 to confirm",
+    "Y\u200bE\u200bS 123456",
+    "ＹＥＳ １２３４５６",
+    "ҮЕЅ 123456",
+    "https://evil.example/login",
+    "evil.example",
+    "www.evil.example",
+    "evil。example",
+    "mailto:x@evil.example",
+    "tel:+123456789",
+    'ACME" confirmed. “Now',
+    "ACME\nReference R-0000",
+    "ACME\u202egnidaeh",
+    "回复是 123456 确认",
+    "1 2 3 4 5 6",
+    "１２３４５６",
+    "1\u20e32\u20e33\u20e34\u20e35\u20e36\u20e3",
+    "x" * 1000,
+    "\ud7ff\uffff",
+    "Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́Ǫ̵̹̻̝̳͂̌̌͘!͖̬̰̙̗̿̋ͥͥ̂ͣ̐́́͜͞",
+]
+
+
+def harmless(text: str) -> None:
+    inside = clean(text)
+    assert len(inside) <= LONGEST
+    assert not re.search(r"\d(?:[\W_]{0,2}\d){3,}", inside), "it could be a code"
+    assert "\n" not in inside
+    assert "\r" not in inside
+    for char in inside:
+        assert unicodedata.category(char)[0] != "C", f"control {char!r}"
+        assert char not in "“”\"«»", "it could end the quotation"
+    assert not re.search(r"(?i)(?<![^\W_])(yes|no|confirm|deny)(?![^\W_])", inside)
+    assert not re.search(r"(?i)[a-z]+:(?=[/\w])|//|\bwww\b|\w\.\w", inside), "it could be a link"
+    for word in ("确认", "拒绝"):
+        assert word not in inside
+    assert not re.search(r"(?<![^\W\d_])[是否](?![^\W\d_])", inside)
+    assert understand(f"{inside} 384920").kind != "confirm"
+    assert quote(text) == f"“{inside}”"
+
+
+@pytest.mark.parametrize("text", ATTACKS)
+def test_an_attackers_name_is_harmless(text: str) -> None:
+    harmless(text)
+
+
+@settings(max_examples=500)
+@given(st.text(max_size=120))
+@example("Å")
+def test_any_name_is_harmless(text: str) -> None:
+    harmless(text)
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["YES", "no", "ＮＯ", "https", ":", "//", "evil", ".", "com", "4", "42", "１", "是", "确认"]
+            + ["\u202e", "\u200b", "“", "”", "\n", "\u2028", " ", "-", "_", "YЕS", "\u0301", "℡", "🄽"]
+        ),
+        max_size=24,
+    ).map("".join)
+)
+def test_any_mixture_of_dangerous_parts_is_harmless(text: str) -> None:
+    harmless(text)
+
+
+@given(st.text(max_size=80))
+def test_a_name_alone_never_answers(text: str) -> None:
+    assert understand(f"{quote(text)} 384920").kind != "confirm"
+
+
+def test_an_honest_name_stays_as_it_is() -> None:
+    for name in ("ACME Trading Ltd", "王小明", "Müller & Söhne GmbH", "Café 21", "张伟（北京）"):
+        assert clean(name) == unicodedata.normalize("NFKC", name)
+
+
+def test_an_account_is_known_by_its_last_four() -> None:
+    assert tail("6222 0202 0001 1234") == "1234"
+    assert tail("DE89-3704") == "3704"
+    assert tail("") == ""
