@@ -12,6 +12,7 @@ Only what a command needs is imported, so that `verify` runs with `cryptography`
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_verify(commands)
     _add_prove(commands)
     _add_writer(commands)
+    _add_witness(commands)
+    _add_export(commands)
     chosen = parser.parse_args(arguments)
     try:
         status: int = chosen.run(chosen)
@@ -131,6 +134,7 @@ def _add_writer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="FILE",
         help="32 bytes in hexadecimal: what producers seal personal values with",
     )
+    parser.add_argument("--witness", action="append", default=[], metavar="URL")
     parser.set_defaults(run=_writer)
 
 
@@ -148,9 +152,79 @@ def _writer(chosen: argparse.Namespace) -> int:
         tenant=chosen.tenant,
         transport_key=read_secret(chosen.transport_key),
         stop=stop,
+        witnesses=chosen.witness,
         on_ready=lambda: _say('{"ready": "ledger"}'),
     )
     return 0
+
+
+def _add_witness(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("witness", help="cosign the heads of logs that only ever grow")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--name", required=True, help="the witness's name in its key")
+    parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT")
+    parser.add_argument(
+        "--log", action="append", default=[], metavar="VKEY", help="a log's key, or a keys file"
+    )
+    parser.set_defaults(run=_witness)
+
+
+def _witness(chosen: argparse.Namespace) -> int:
+    from audit.note import parse_vkey
+    from audit.witness import Witness, WitnessServer
+
+    rows: list[str] = []
+    for given in chosen.log:
+        rows += Path(given).read_text().splitlines() if Path(given).is_file() else [given]
+    witness = Witness(chosen.data, chosen.name, [parse_vkey(row) for row in rows])
+    host, _, port = chosen.listen.rpartition(":")
+    server = WitnessServer((host, int(port)), witness)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://{host}:{server.server_port}"
+    _say(json.dumps({"ready": "witness", "url": url, "vkey": witness.vkey}))
+    stop.wait()
+    server.shutdown()
+    return 0
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("export", help="the evidence of one case as a zip")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--case", required=True)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--policy", type=Path, help="the policy to enclose")
+    parser.add_argument("--disclose", action="append", default=[], metavar="PATH")
+    parser.set_defaults(run=_export)
+    check = commands.add_parser("verify-bundle", help="check the evidence of one case")
+    check.add_argument("bundle", type=Path)
+    check.add_argument("--policy", type=Path, help="a C2SP tlog-policy, got from elsewhere")
+    check.set_defaults(run=_verify_bundle)
+
+
+def _export(chosen: argparse.Namespace) -> int:
+    from audit.export import export_case
+
+    policy = None if chosen.policy is None else chosen.policy.read_bytes()
+    export_case(chosen.data, chosen.case, chosen.out, disclose=chosen.disclose, policy=policy)
+    _say(chosen.out)
+    return 0
+
+
+def _verify_bundle(chosen: argparse.Namespace) -> int:
+    from audit.export import verify_bundle
+    from audit.policy import parse_policy
+
+    policy = None if chosen.policy is None else parse_policy(chosen.policy.read_bytes())
+    report = verify_bundle(chosen.bundle, policy=policy)
+    for fault in report.faults:
+        _say(f"BROKEN: {fault}")
+    for question in report.open_questions:
+        _say(f"not established: {question}")
+    _say(f"case {report.case}: {report.records} records, status {report.status}")
+    return report.status
 
 
 def _bar(done: int, size: int) -> None:

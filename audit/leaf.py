@@ -19,6 +19,7 @@ FORMAT = 1
 MAX_INTEGER = (1 << 53) - 1
 NO_PREVIOUS = "0" * 64
 DEFAULT_CLASS = "rc10y"
+FOLLOW_UP = "~"
 
 REQUIRED = (
     "actor",
@@ -41,9 +42,13 @@ OPTIONAL = ("sig", "strength")
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_encode = json.JSONEncoder(
+_encoder = json.JSONEncoder(
     sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-).encode
+)
+
+
+def _encode(record: dict[str, Any]) -> str:
+    return _encoder.encode(record)
 
 
 def encode(record: dict[str, Any]) -> bytes:
@@ -54,12 +59,28 @@ def encode(record: dict[str, Any]) -> bytes:
 def decode(leaf: bytes) -> dict[str, Any]:
     """Read a leaf strictly: ValueError names what is not in the one spelling."""
     text = leaf.decode()
-    record = json.loads(text, parse_float=_no_float, parse_constant=_no_float, parse_int=_integer)
+    record = _decode(text)
     if not isinstance(record, dict):
         raise ValueError("a leaf is one JSON object")
     if _encode(record) != text:
         raise ValueError("not in canonical form (key order, spacing, escapes or a repeated key)")
     return record
+
+
+def plain_object(value: dict[str, Any]) -> dict[str, Any]:
+    """`plain` of an object; its own loop, since every record passes here."""
+    made = {}
+    for key, item in value.items():
+        if type(key) is not str or not key.isascii():
+            raise RecordRefused(f"a key is an ASCII string, got {key!r}")
+        kind = type(item)
+        if kind is str or item is None:
+            made[key] = item
+        elif kind is dict:
+            made[key] = plain_object(item)
+        else:
+            made[key] = plain(item)
+    return made
 
 
 def plain(value: Any) -> Any:
@@ -72,13 +93,18 @@ def plain(value: Any) -> Any:
     if kind is float:
         return repr(value)
     if kind is dict:
-        for key in value:
-            if type(key) is not str or not key.isascii():
-                raise RecordRefused(f"a key is an ASCII string, got {key!r}")
-        return {key: plain(item) for key, item in value.items()}
+        return plain_object(value)
     if kind is list:
         return [plain(item) for item in value]
     raise RecordRefused(f"a value is JSON, got {kind.__name__}")
+
+
+def follow_up_of(case: str) -> str:
+    """The name of the case that goes on after a closed one: case-1, case-1~2, case-1~3."""
+    base, mark, number = case.rpartition(FOLLOW_UP)
+    if mark and number.isdigit():
+        return f"{base}{FOLLOW_UP}{int(number) + 1}"
+    return f"{case}{FOLLOW_UP}2"
 
 
 def utc_text(micros: int) -> str:
@@ -114,3 +140,8 @@ def _integer(text: str) -> int:
 
 def _no_float(text: str) -> NoReturn:
     raise ValueError(f"a number is an integer, got {text}")
+
+
+_decode = json.JSONDecoder(
+    parse_float=_no_float, parse_constant=_no_float, parse_int=_integer
+).decode

@@ -10,10 +10,12 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from audit.store import LOG_SHIFT, open_read_only
+from audit.errors import WitnessRefused
+from audit.store import LOG_SHIFT, node_at, open_read_only
 from audit.tiles import (
     checkpoint_file,
     entry_tile,
@@ -23,7 +25,8 @@ from audit.tiles import (
     write_atomically,
     write_tile,
 )
-from audit.tree import TILE_WIDTH
+from audit.tree import TILE_WIDTH, consistency_path
+from audit.witness import ask_witness
 
 SETTLED_SECONDS = 120.0
 
@@ -31,10 +34,14 @@ SETTLED_SECONDS = 120.0
 class Publisher:
     """Brings the files of a ledger's logs up to its last commit. Reads the store only."""
 
-    def __init__(self, ledger: Path, vkey_of: Callable[[str], str]) -> None:
-        """`vkey_of(origin)` is the line for a log's `keys` file, a hint for readers."""
+    def __init__(
+        self, ledger: Path, vkey_of: Callable[[str], str], witnesses: Sequence[str] = ()
+    ) -> None:
+        """`vkey_of(origin)` is the line for a log's `keys` file; `witnesses` are URLs to ask."""
         self._ledger = ledger
         self._vkey_of = vkey_of
+        self._witnesses = witnesses
+        self._seen: dict[tuple[int, str], int] = {}
         self._done: dict[int, int] = {}
         self._minute: dict[int, int] = {}
         self._lock = threading.Lock()
@@ -45,8 +52,8 @@ class Publisher:
         """Publish until told to stop. A failure (a full disk) is kept, told and tried again."""
         while not stop.wait(every):
             try:
-                self.publish()
                 self.failure = None
+                self.publish()
             except (OSError, sqlite3.Error) as error:
                 self.failure = error
 
@@ -66,10 +73,12 @@ class Publisher:
                         write_atomically(path / "keys", f"{self._vkey_of(origin)}\n".encode())
                     if size > self._done[log]:
                         self._write(db, log, path, self._done[log], size)
-                        self._write_head(log, path, size, note)
+                        lines = self._cosigned(db, log, size, note)
+                        self._write_head(log, path, size, note + "".join(lines))
                         self._done[log] = size
                     if keep and size:
-                        write_atomically(saved_checkpoint_file(path, size), note.encode())
+                        data = checkpoint_file(path).read_bytes()
+                        write_atomically(saved_checkpoint_file(path, size), data)
             finally:
                 db.execute("ROLLBACK")
 
@@ -109,6 +118,24 @@ class Publisher:
                 ).fetchall()
                 write_tile(hash_tile(path, level, n, width), b"".join(row[0] for row in rows))
             level, old_count, count = level + 1, old_count // TILE_WIDTH, count // TILE_WIDTH
+
+    def _cosigned(self, db: sqlite3.Connection, log: int, size: int, note: str) -> list[str]:
+        """The lines of the witnesses that answer; one that does not costs its line only."""
+        lines = []
+        for url in self._witnesses:
+            for _ in range(2):
+                old = self._seen.get((log, url), 0)
+                path = consistency_path(old, size, partial(node_at, db, log)) if old else []
+                try:
+                    lines.append(ask_witness(url, old, path, note.encode()))
+                    self._seen[log, url] = size
+                    break
+                except WitnessRefused as refusal:
+                    self.failure = refusal
+                    if refusal.status != 409 or not refusal.detail.isdigit():
+                        break
+                    self._seen[log, url] = min(int(refusal.detail), size)
+        return lines
 
     def _write_head(self, log: int, path: Path, size: int, note: str) -> None:
         data = note.encode()

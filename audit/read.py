@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import NotInLedger
-from audit.leaf import utc_text
+from audit.leaf import follow_up_of, utc_text
 from audit.note import parse_checkpoint
 from audit.prove import Proof
 from audit.store import INDEX_MASK, LOG_SHIFT, node_at, open_read_only
@@ -53,6 +53,19 @@ def case_records(data_dir: Path | str, case: str) -> list[Leaf]:
             (case,),
         ).fetchall()
         return _leaves(db, rows)
+
+
+def case_family(data_dir: Path | str, case: str) -> list[Leaf]:
+    """A case's leaves and those of its follow-up cases, in order."""
+    found, name = case_records(data_dir, case), case
+    while found and (more := case_records(data_dir, name := follow_up_of(name))):
+        found += more
+    return found
+
+
+def log_directory(data_dir: Path | str, origin: str) -> Path:
+    """Where a log is published: the last three parts of its origin, below the ledger."""
+    return Path(data_dir, "ledger", *origin.split("/")[-3:])
 
 
 def event_records(data_dir: Path | str, event: str) -> list[Leaf]:

@@ -16,7 +16,7 @@ import base64
 import hmac
 import os
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -34,13 +34,17 @@ CACHED_KEYS = 50_000
 
 @dataclass(frozen=True)
 class DataKey:
-    """One person's key in one log. `version` grows when a person returns after destruction."""
+    """One person's key in one log. `version` grows when a person returns after destruction.
+
+    `is_new` is true for whoever asked first, and for nobody else.
+    """
 
     origin: str
     subject: str
     version: int
     cipher: AESGCM
     commitment: str
+    is_new: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ class Seals:
                 found = self._unwrap(origin, subject, row[0], row[1])
             if len(self._cache) >= CACHED_KEYS:
                 self._cache.clear()
-            self._cache[origin, subject] = found
+            self._cache[origin, subject] = replace(found, is_new=False)
         return found
 
     def key_of(self, origin: str, subject: str, version: int) -> DataKey:
@@ -224,7 +228,7 @@ class Seals:
             "INSERT INTO keys VALUES (?, ?, ?, ?)", (origin, subject, version, wrapped)
         )
         commitment = commit_to_key(origin, subject, version, key)
-        return DataKey(origin, subject, version, AESGCM(key), commitment)
+        return DataKey(origin, subject, version, AESGCM(key), commitment, True)
 
     def _unwrap(self, origin: str, subject: str, version: int, wrapped: bytes) -> DataKey:
         aad = f"{origin}|{subject}|{version}".encode()

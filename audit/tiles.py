@@ -87,7 +87,7 @@ def unpack_hashes(data: bytes) -> list[bytes]:
 
 
 def find_tile(log: Path, kind: str, n: int, width: int) -> Path | None:
-    """The tile of that width, or the narrowest wider one that is there."""
+    """The tile of that width, or else the narrowest wider one, or else the widest there is."""
     exact = _tile(log, kind, n, width)
     if exact.is_file():
         return exact
@@ -99,7 +99,14 @@ def find_tile(log: Path, kind: str, n: int, width: int) -> Path | None:
     for other in wider:
         if other > width:
             return partials / str(other)
-    return full if full.is_file() else None
+    if full.is_file():
+        return full
+    return partials / str(wider[-1]) if wider else None
+
+
+def stated_width(file: Path) -> int:
+    """How many items a tile's name says are in it."""
+    return int(file.name) if file.parent.suffix == ".p" else TILE_WIDTH
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:

@@ -46,9 +46,11 @@ from audit.leaf import FORMAT, NO_PREVIOUS, OPTIONAL, REQUIRED, decode, is_utc
 from audit.note import LOG_KEY, Checkpoint, Verifier, parse_checkpoint, parse_vkey
 from audit.policy import NONE, Policy
 from audit.tiles import (
+    HASH_BYTES,
     checkpoint_file,
     find_tile,
     payload_file,
+    stated_width,
     tile_index,
     unpack_entries,
 )
@@ -85,14 +87,19 @@ _BODY_KINDS = frozenset(
 
 @dataclass(frozen=True)
 class Fault:
-    """A broken rule. `index` is the first record that breaks it, None when it is the whole log."""
+    """A broken rule. `index` is the first record that breaks it, None when it is the whole log.
+
+    A `vague` fault lies somewhere from `index` on; its reason says up to where.
+    """
 
     rule: int
     index: int | None
     why: str
+    vague: bool = False
 
     def __str__(self) -> str:
         where = "the log" if self.index is None else f"record {self.index}"
+        where += " or a later one" if self.vague else ""
         return f"{where} breaks rule {self.rule} ({RULES[self.rule]}): {self.why}"
 
 
@@ -118,12 +125,12 @@ class Report:
 
     @property
     def first(self) -> Fault | None:
-        """The first bad record and the rule it breaks; faults of the whole log come last."""
-        return min(
-            self.faults,
-            key=lambda fault: (fault.index is None, fault.index or 0, fault.rule),
-            default=None,
-        )
+        """The first bad record and the rule it breaks.
+
+        A checkpoint that nobody known signed comes before all records, what names no single
+        record comes after them.
+        """
+        return min(self.faults, key=_order, default=None)
 
     @property
     def status(self) -> int:
@@ -148,6 +155,10 @@ class Report:
             "witnesses": self.witnesses,
             "not_established": self.open_questions,
         }
+
+
+def _order(fault: Fault) -> tuple[bool, bool, bool, int, int]:
+    return (fault.rule != 1, fault.index is None, fault.vague, fault.index or 0, fault.rule)
 
 
 class Seen(NamedTuple):
@@ -523,8 +534,7 @@ def _read_entries(path: Path, n: int, width: int) -> tuple[list[bytes], str | No
         return [], f"{file} can't be read: {error.strerror}"
     if len(leaves) < width:
         return leaves, f"{file.relative_to(path)} ends here, {width - len(leaves)} entries short"
-    stated = TILE_WIDTH if file.parent.suffix != ".p" else int(file.name)
-    if len(leaves) > stated:
+    if len(leaves) > stated_width(file):
         return leaves[:width], f"{file.relative_to(path)} holds {len(leaves)} entries"
     return leaves[:width], None
 
@@ -537,8 +547,9 @@ def _tile_fault(path: Path, n: int, width: int, hashes: list[bytes]) -> tuple[in
     for offset, hashed in enumerate(hashes):
         if data[offset * 32 : offset * 32 + 32] != hashed:
             return offset, "its bytes do not have the hash that was published for it"
-    if len(data) % 32 or len(data) < width * 32:
-        return len(data) // 32, f"the hash tile {file.relative_to(path)} is cut short"
+    if len(data) != stated_width(file) * HASH_BYTES:
+        why = f"the hash tile {file.relative_to(path)} has {len(data)} bytes"
+        return min(len(data) // HASH_BYTES, max(width - 1, 0)), why
     return None
 
 
@@ -597,6 +608,9 @@ def _check_higher_tiles(path: Path, row: list[bytes], report: Report) -> None:
             part = row[n * TILE_WIDTH : (n + 1) * TILE_WIDTH]
             file = find_tile(path, str(level), n, len(part))
             data = b"" if file is None else file.read_bytes()
+            if file is not None and len(data) != stated_width(file) * HASH_BYTES:
+                why = f"{file.relative_to(path)} has {len(data)} bytes"
+                report.faults.append(Fault(4, n * TILE_WIDTH * span, why, vague=True))
             for offset, hashed in enumerate(part):
                 if data[offset * 32 : offset * 32 + 32] != hashed:
                     first = (n * TILE_WIDTH + offset) * span
@@ -604,7 +618,7 @@ def _check_higher_tiles(path: Path, row: list[bytes], report: Report) -> None:
                         f"tile/{level}/{tile_index(n)} does not hold the hash of records "
                         f"{first} to {first + span - 1}"
                     )
-                    report.faults.append(Fault(4, first, why))
+                    report.faults.append(Fault(4, first, why, vague=True))
                     break
             if len(part) == TILE_WIDTH:
                 above.append(root_of(part))
@@ -643,7 +657,7 @@ def _check_saved(
                 f"a saved checkpoint of size {other.size} has another root: "
                 f"history was rewritten between record {agreed} and record {other.size - 1}"
             )
-            report.faults.append(Fault(12, agreed, why))
+            report.faults.append(Fault(12, agreed, why, vague=True))
             return
         elif other.size in roots:
             agreed = other.size
@@ -677,6 +691,9 @@ def _check_witnesses(head: Checkpoint, policy: Policy | None, report: Report) ->
     times = {}
     for witness in policy.witnesses.values():
         time = head.witnessed_at(witness.verifier)
+        if time is None and any(line.is_of(witness.verifier) for line in head.lines):
+            why = f"the cosignature of {witness.name} is not one of this checkpoint"
+            report.faults.append(Fault(13, None, why))
         if time is not None:
             times[witness.name] = time
             when = datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

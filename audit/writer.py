@@ -30,15 +30,18 @@ from audit.errors import LedgerFailed, LedgerLocked, RecordRefused
 from audit.keys import log_signer, read_or_make_secret
 from audit.leaf import (
     DEFAULT_CLASS,
+    FOLLOW_UP,
     FORMAT,
     NO_PREVIOUS,
+    follow_up_of,
     plain,
+    plain_object,
     utc_text,
     utc_time,
 )
 from audit.note import Signer, head_text
 from audit.publish import Publisher
-from audit.seal import Seals, open_transport
+from audit.seal import DataKey, Seals, open_transport
 from audit.store import LOG_SHIFT, Batch, Case, Log, Store
 from audit.tiles import MAX_LEAF, payload_file, write_atomically
 from audit.tree import Tree, leaf_hash, root_of
@@ -51,7 +54,6 @@ COMMIT_RECORDS = 1_000
 CACHED_CASES = 100_000
 HEADS_EVERY = 3_600_000_000
 CLOCK_TOLERANCE = 500_000
-FOLLOW_UP = "~"
 OWN_RID = "ledger/"
 _FIELDS = frozenset(
     ["v", "kind", "rid", "tenant", "case", "class", "event", "subject", "actor", "at", "body"]
@@ -83,6 +85,7 @@ class Ledger:
         default_class: str = DEFAULT_CLASS,
         now: Clock = wall_clock,
         steady: Clock = monotonic_clock,
+        witnesses: Sequence[str] = (),
     ) -> None:
         """Refused: a ledger that another writer holds (LedgerLocked), or that is damaged."""
         data = Path(data_dir)
@@ -114,10 +117,12 @@ class Ledger:
             self.dropped = self.refused = 0
             self._own_records = 0
             self._finish_erasures()
-            self._announced: dict[str, None] = {}
+            self._announced: set[tuple[int, str, int]] = set()
             self._absent: set[str] = set()
             self.publisher = Publisher(
-                self.path, lambda origin: log_signer(self._secret, origin).verifier.vkey
+                self.path,
+                lambda origin: log_signer(self._secret, origin).verifier.vkey,
+                witnesses,
             )
             self._open()
         except BaseException:
@@ -380,14 +385,14 @@ class Ledger:
         if record["tenant"] != self._tenant:
             raise RecordRefused(f"tenant is {self._tenant}, got {record['tenant']!r}")
         leaf: Record = {
-            "actor": plain(record["actor"]),
+            "actor": plain_object(record["actor"]),
             "at": utc_time(record.get("at")),
-            "body": plain(record.get("body") or {}),
+            "body": plain_object(record.get("body") or {}),
             "case": record.get("case"),
             "event": record.get("event"),
             "grade": record["grade"],
             "kind": record["kind"],
-            "payload": plain(record.get("payload") or []),
+            "payload": plain(record["payload"]) if record.get("payload") else [],
             "rid": record["rid"],
             "subject": record.get("subject"),
             "tenant": self._tenant,
@@ -419,23 +424,22 @@ class Ledger:
         sealed = {}
         for path, subject, value in opened:
             key = self._seals.key_for(log.origin, subject)
-            self._announce(batch, log, subject, key.version, key.commitment)
+            self._announce(batch, log, key)
             sealed[path] = self._seals.seal(key, rid, path, value)
         return sealed
 
-    def _announce(
-        self, batch: Batch, log: Log, subject: str, version: int, commitment: str
-    ) -> None:
+    def _announce(self, batch: Batch, log: Log, key: DataKey) -> None:
         """Put `key.created` in front of a key's first use in a log."""
-        rid = f"ledger/{log.origin}/{subject}/{version}/key.created"
-        if rid in self._announced or self._store.known_rids([rid]):
-            self._announced[rid] = None
+        known = (log.log, key.subject, key.version)
+        if known in self._announced:
             return
+        rid = f"ledger/{log.origin}/{key.subject}/{key.version}/key.created"
+        if key.is_new or not self._store.known_rids([rid]):
+            body = {"com": key.commitment, "version": key.version}
+            self._write(batch, log, "key.created", body, rid=rid, subject=key.subject)
         if len(self._announced) > CACHED_CASES:
             self._announced.clear()
-        self._announced[rid] = None
-        body = {"com": commitment, "version": version}
-        self._write(batch, log, "key.created", body, rid=rid, subject=subject)
+        self._announced.add(known)
 
     def _find(self, name: str) -> Case | None:
         found = self._cases.get(name)
@@ -461,7 +465,7 @@ class Ledger:
         if leaf["kind"] == "case.opened":
             raise RecordRefused(f"case {name} is open since its record 1")
         while case.closed:
-            following = _follow_up(case.name)
+            following = follow_up_of(case.name)
             found = self._find(following)
             if found is None:
                 before = case
@@ -655,6 +659,7 @@ def run_writer(
     stop: threading.Event,
     default_class: str = DEFAULT_CLASS,
     publish_every: float = 1.0,
+    witnesses: Sequence[str] = (),
     on_ready: Callable[[], None] | None = None,
 ) -> None:
     """Take `rb:audit` down until `stop` is set; then end the log in order.
@@ -670,6 +675,7 @@ def run_writer(
         tenant=tenant,
         transport_key=transport_key,
         default_class=default_class,
+        witnesses=witnesses,
     )
     published = threading.Thread(
         target=ledger.publisher.run, args=(publish_every, stop), name="publish", daemon=True
@@ -744,10 +750,3 @@ def _own(path: Path) -> int:
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return handle
-
-
-def _follow_up(name: str) -> str:
-    base, mark, number = name.rpartition(FOLLOW_UP)
-    if mark and number.isdigit():
-        return f"{base}{FOLLOW_UP}{int(number) + 1}"
-    return f"{name}{FOLLOW_UP}2"
