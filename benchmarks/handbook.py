@@ -56,6 +56,7 @@ class Chargeback:
     event_time_us: int
     customer: str
     payee: str
+    features: dict[str, Value]
     source: str = "chargeback"
     device: str | None = None
     ip: str | None = None
@@ -99,7 +100,7 @@ def main() -> None:
             heard += 1
             t0 = clock()
             label = Chargeback(
-                old.id, was_fraud, old.time_us + delay, old.time_us, old.customer, old.payee
+                old.id, was_fraud, old.time_us + delay, old.time_us, old.customer, old.payee, scored
             )
             for describer, profiles in zip(DESCRIBERS, held, strict=True):
                 profiles[describer.entity_of_label(label) or ""].hear(label)

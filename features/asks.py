@@ -11,7 +11,7 @@ from math import sqrt
 from typing import ClassVar
 
 from features.describer import Sight, Windowed
-from features.moment import SECOND, SETTLED, Value, span
+from features.moment import DAY, SECOND, SETTLED, Value, span
 
 
 def count(window: str) -> Windowed:
@@ -145,6 +145,34 @@ class Outliers(_Over):
         return len(earlier) - bisect_right(earlier, 3 * earlier[(len(earlier) - 1) // 2])
 
 
+class MaxRatio(_Over):
+    """The greatest amount of a window, this one included, over the median of 30 days before t.
+
+    Of more than 512 payments the newest are looked at. None without an amount in the window, below
+    three earlier ones, or where the median is <= 0.
+    """
+
+    aggregate = "max_ratio.amount"
+    unit = "ratio"
+    words = "greatest amount within {} over the median of the 30d before"
+
+    def __init__(self, window: str) -> None:
+        super().__init__(window)
+        self._width, self.reach = self.reach, max(self.reach, 30 * DAY)
+
+    def of(self, sight: Sight) -> Value:
+        """max / median."""
+        payments, time = sight.profile.payments, sight.time
+        earlier = sorted(payments.amounts(time - 30 * DAY, time))
+        middle = earlier[(len(earlier) - 1) // 2] if len(earlier) >= 3 else 0
+        if middle <= 0:
+            return None
+        amounts = payments.amounts(time - self._width, time)
+        if sight.amount is not None:
+            amounts.append(sight.amount)
+        return max(amounts) / middle if amounts else None
+
+
 class MeanRatio:
     """Mean amount of a short window, this payment included, over that of a long one before it.
 
@@ -254,10 +282,14 @@ class SinceFraud(_Over):
 
     def of(self, sight: Sight) -> Value:
         """By the time of the payment, not of the label."""
-        happened = sight.happened
-        if not happened or happened[-1] <= sight.time - self.reach:
+        made = self.seen(sight)
+        if not made or made[-1] <= sight.time - self.reach:
             return None
-        return (sight.time - happened[-1]) / SECOND
+        return (sight.time - made[-1]) / SECOND
+
+    def seen(self, sight: Sight) -> list[int]:
+        """Which frauds."""
+        return sight.happened
 
 
 class FraudRun(_Over):
@@ -313,3 +345,59 @@ class HonestSinceFraud(_Over):
         if not happened or happened[-1] <= sight.time - self.reach:
             return None
         return sight.profile.payments.tally(happened[-1], sight.time - SETTLED)[0]
+
+
+class FraudAge(_Over):
+    """Seconds since the first payment in the window that is known as a fraud; None without any."""
+
+    aggregate = "fraud_age"
+    unit = "seconds"
+    words = "seconds since the first payment within {} that is a known fraud"
+
+    def of(self, sight: Sight) -> Value:
+        """By the time of the payment."""
+        return _age(self.seen(sight), sight.time, self.reach)
+
+    def seen(self, sight: Sight) -> list[int]:
+        """Which frauds."""
+        return sight.happened
+
+
+class QuietFrauds(_Over):
+    """How many payments made in the window are known as quiet frauds (``frauds.py``)."""
+
+    aggregate = "quiet_frauds"
+    unit = "count"
+    words = "known frauds within {} whose amount was nothing unusual for their customer"
+
+    def of(self, sight: Sight) -> Value:
+        """By the time of the payment, not of the label."""
+        quiet = sight.quiet
+        return len(quiet) - bisect_right(quiet, sight.time - self.reach)
+
+
+class QuietFraudAge(FraudAge):
+    """The same, of quiet frauds."""
+
+    aggregate = "quiet_fraud_age"
+    words = "seconds since the first known quiet fraud within {}"
+
+    def seen(self, sight: Sight) -> list[int]:
+        """Which frauds."""
+        return sight.quiet
+
+
+class SinceQuietFraud(SinceFraud):
+    """Seconds since the latest known quiet fraud; None without any in reach."""
+
+    aggregate = "since_quiet_fraud"
+    words = "seconds since the latest known quiet fraud within {}"
+
+    def seen(self, sight: Sight) -> list[int]:
+        """Which frauds."""
+        return sight.quiet
+
+
+def _age(made: list[int], time: int, reach: int) -> Value:
+    first = bisect_right(made, time - reach)
+    return (time - made[first]) / SECOND if first < len(made) else None

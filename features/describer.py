@@ -82,7 +82,7 @@ class Windowed:
 class Sight:
     """An entity's past as seen from one event: what an ask may look at."""
 
-    __slots__ = ("_happened", "amount", "event", "here", "profile", "time")
+    __slots__ = ("_happened", "_quiet", "amount", "event", "here", "profile", "time")
 
     def __init__(self, profile: Profile, event: Event) -> None:
         self.profile = profile
@@ -92,6 +92,7 @@ class Sight:
         amount = event.amount_base if self.here else None
         self.amount = None if amount is None else max(-LARGEST, min(LARGEST, amount))
         self._happened: list[int] | None = None
+        self._quiet: list[int] | None = None
 
     @property
     def happened(self) -> list[int]:
@@ -100,6 +101,14 @@ class Sight:
             frauds = self.profile.frauds
             self._happened = frauds.happened(self.time) if frauds else []
         return self._happened
+
+    @property
+    def quiet(self) -> list[int]:
+        """Those of them whose amount was nothing unusual for their customer."""
+        if self._quiet is None:
+            frauds = self.profile.frauds
+            self._quiet = frauds.happened(self.time, quiet=True) if frauds else []
+        return self._quiet
 
 
 class Describer:

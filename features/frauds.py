@@ -6,6 +6,9 @@ chargeback > customer), among equals the latest known. An event stands in a wind
 time by the first label of the unbroken stretch in which it has counted as a fraud.
 
 A label known after t is not there at t, even if it was heard before the event at t was described.
+
+A fraud is *quiet* if its amount, as scored, was nothing unusual for its customer: then it is rather
+the payee, the device or the address that should be looked at than the customer.
 """
 
 from __future__ import annotations
@@ -17,11 +20,15 @@ from struct import Struct
 from typing import Final
 
 from features.moment import Label, fingerprint
+from risk.labels import RANKS
 
 #: So many labels of one entity are remembered; of more, the latest known. Counts saturate there.
 REMEMBERED: Final = 512
 
-RANKS: Final = {"customer": 1, "chargeback": 2, "officer": 3}
+#: A fraud is quiet up to this multiple of the customer's median amount, or where there is none.
+LOUD: Final = 3.0
+_ODDNESS: Final = "customer.median_ratio.amount.30d"
+
 _FOREVER: Final = (1 << 63) - 1
 _ROWS: Final = Struct("<I")
 
@@ -33,7 +40,16 @@ class Frauds:
     remembered: any other says nothing that silence would not.
     """
 
-    __slots__ = ("_events", "_happened", "_known", "_says", "_since", "_stretches", "_until")
+    __slots__ = (
+        "_events",
+        "_happened",
+        "_known",
+        "_quiet",
+        "_says",
+        "_since",
+        "_stretches",
+        "_until",
+    )
 
     def __init__(self) -> None:
         # one row a label, sorted by the time it became known
@@ -41,6 +57,7 @@ class Frauds:
         self._happened = array("q")
         self._events = array("q")
         self._says = array("b")  # the rank; negative: honest
+        self._quiet = array("b")
         self._derive()
 
     def hear(self, label: Label, keep: int) -> None:
@@ -61,6 +78,8 @@ class Frauds:
         self._happened.insert(at, label.event_time_us)
         self._events.insert(at, event)
         self._says.insert(at, says)
+        oddness = label.features.get(_ODDNESS)
+        self._quiet.insert(at, oddness is None or oddness <= LOUD)
         if len(self._known) > REMEMBERED:
             self._keep(range(len(self._known) - REMEMBERED, len(self._known)))
         self._derive()
@@ -86,15 +105,17 @@ class Frauds:
         self._happened = array("q", (self._happened[at] for at in rows))
         self._events = array("q", (self._events[at] for at in rows))
         self._says = array("b", (self._says[at] for at in rows))
+        self._quiet = array("b", (self._quiet[at] for at in rows))
 
     def _derive(self) -> None:
-        """From the labels, the stretches (since, until, happened) in which an event is a fraud."""
+        """From the labels, the stretches (since, until, happened, quiet) of being a fraud."""
         by_event: dict[int, list[int]] = {}
         for at, event in enumerate(self._events):
             by_event.setdefault(event, []).append(at)
-        stretches: list[tuple[int, int, int]] = []
+        stretches: list[tuple[int, int, int, int]] = []
         for rows in by_event.values():
             standing, since = 0, 0
+            made, quiet = self._happened[rows[0]], self._quiet[rows[0]]
             for at in rows:
                 says = self._says[at]
                 if abs(says) < abs(standing):
@@ -102,10 +123,10 @@ class Frauds:
                 if says > 0 >= standing:
                     since = self._known[at]
                 elif says < 0 < standing and since < self._known[at]:
-                    stretches.append((since, self._known[at], self._happened[rows[0]]))
+                    stretches.append((since, self._known[at], made, quiet))
                 standing = says
             if standing > 0:
-                stretches.append((since, _FOREVER, self._happened[rows[0]]))
+                stretches.append((since, _FOREVER, made, quiet))
         stretches.sort()
         self._stretches = stretches
         self._since = [stretch[0] for stretch in stretches]
@@ -126,12 +147,12 @@ class Frauds:
             return high - low
         return sum(stretch[1] > until for stretch in self._stretches[low:high])
 
-    def happened(self, time: int) -> list[int]:
-        """The event times of all frauds known at ``time``, sorted; none after ``time``."""
+    def happened(self, time: int, *, quiet: bool = False) -> list[int]:
+        """The event times of all (quiet) frauds known at ``time``, sorted; none after ``time``."""
         return sorted(
-            happened
-            for since, until, happened in self._stretches
-            if since <= time < until and happened <= time
+            made
+            for since, until, made, is_quiet in self._stretches
+            if since <= time < until and made <= time and (is_quiet or not quiet)
         )
 
     def dump(self) -> bytes:
@@ -145,6 +166,7 @@ class Frauds:
                 self._happened.tobytes(),
                 self._events.tobytes(),
                 self._says.tobytes(),
+                self._quiet.tobytes(),
             )
         )
 
@@ -156,7 +178,13 @@ class Frauds:
             return frauds
         (rows,) = _ROWS.unpack_from(stored)
         at = _ROWS.size
-        for column in (frauds._known, frauds._happened, frauds._events, frauds._says):
+        for column in (
+            frauds._known,
+            frauds._happened,
+            frauds._events,
+            frauds._says,
+            frauds._quiet,
+        ):
             end = at + rows * column.itemsize
             column.frombytes(stored[at:end])
             at = end

@@ -7,6 +7,7 @@ who made it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Final, Protocol
 
@@ -48,7 +49,10 @@ class Event(Protocol):
 
 
 class Label(Protocol):
-    """What somebody came to know about an earlier event, and when."""
+    """What somebody came to know about an earlier event, and when.
+
+    ``features`` are the event's own, as it was scored.
+    """
 
     @property
     def event(self) -> str: ...
@@ -68,6 +72,8 @@ class Label(Protocol):
     def device(self) -> str | None: ...
     @property
     def ip(self) -> str | None: ...
+    @property
+    def features(self) -> Mapping[str, Value]: ...
 
 
 def span(window: str) -> int:

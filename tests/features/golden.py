@@ -4,7 +4,8 @@ Made by the brute-force reference, so that an engine in any language can be held
 
     python -m tests.features.golden        writes tests/assets/windows/*.json anew
 
-A file has ``key`` and ``steps``; a step is a ``label`` that is heard, or an ``event`` with the
+A file has ``key`` and ``steps``; a step is a ``label`` that is heard (``oddness``: the feature
+``customer.median_ratio.amount.30d`` of its event, as scored), or an ``event`` with the
 ``features`` it is described by; unless it is ``late`` it is history from then on. Times are
 microseconds, amounts minor units of the base currency.
 """
@@ -37,8 +38,8 @@ def _paid(
     return Paid(f"e{at}", T + at, amount, payee=payee, type=kind), late
 
 
-def _said(at: int, fraud: bool, source: str, known: int) -> Step:
-    return Said(f"e{at}", fraud, source, T + known, T + at), False
+def _said(at: int, fraud: bool, source: str, known: int, odd: float | None = None) -> Step:
+    return Said(f"e{at}", fraud, source, T + known, T + at, oddness=odd), False
 
 
 STORIES: dict[str, list[Step]] = {
@@ -117,7 +118,7 @@ STORIES: dict[str, list[Step]] = {
     ],
     "fraud-runs": [
         *[_paid(day * DAY) for day in range(12)],
-        *[_said(day * DAY, True, "chargeback", (day + 7) * DAY) for day in range(4, 8)],
+        *[_said(day * DAY, True, "chargeback", (day + 7) * DAY, day - 3.0) for day in range(4, 8)],
         _paid(13 * DAY),
         _paid(14 * DAY + 1),
         _paid(18 * DAY + 1),

@@ -36,7 +36,7 @@ class Paid:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A label."""
+    """A label; ``oddness``: the amount over the customer's median, as scored."""
 
     event: str
     fraud: bool
@@ -47,6 +47,12 @@ class Said:
     payee: str | None = "p"
     device: str | None = None
     ip: str | None = None
+    oddness: float | None = None
+
+    @property
+    def features(self) -> dict[str, Value]:
+        """As scored."""
+        return {"customer.median_ratio.amount.30d": self.oddness}
 
 
 def _span(window: str) -> int:
@@ -61,8 +67,8 @@ def _amounts(events: list[Paid]) -> list[int]:
     ]
 
 
-def _frauds(heard: list[Said], time: int) -> list[tuple[int, int]]:
-    """(counts as a fraud since, made at) of each event that is known as a fraud at ``time``."""
+def _frauds(heard: list[Said], time: int) -> list[tuple[int, int, bool]]:
+    """(a fraud since, made at, quiet) of each event that is known as a fraud at ``time``."""
     remembered: dict[str, list[Said]] = {}
     for label in heard:  # in the order of hearing
         known = [one.known_us for mine in remembered.values() for one in mine]
@@ -90,7 +96,9 @@ def _frauds(heard: list[Said], time: int) -> list[tuple[int, int]]:
                 since = label.known_us
             standing = label
         if standing is not None and standing.fraud:
-            found.append((since, mine[0].event_time_us))
+            first = mine[0]
+            quiet = first.oddness is None or first.oddness <= 3
+            found.append((since, first.event_time_us, quiet))
     return found
 
 
@@ -110,7 +118,8 @@ class Past:
         self.earlier = self.within(self.time - self.width, self.time)
         self.amounts = _amounts(self.earlier)
         self.frauds = _frauds(heard, self.time)
-        self.made = sorted(made for _, made in self.frauds if made <= self.time)
+        self.made = sorted(made for _, made, _ in self.frauds if made <= self.time)
+        self.quiet = sorted(made for _, made, q in self.frauds if made <= self.time and q)
 
     def within(self, after: int, until: int) -> list[Paid]:
         """The earlier payments in (after, until]."""
@@ -181,9 +190,25 @@ def _fraud_risk(past: Past) -> Value:
     return min(1.0, sum(after < one <= until for one in past.made) / len(settled))
 
 
-def _since_fraud(past: Past) -> Value:
-    reached = past.made and past.made[-1] > past.time - past.width
-    return past.ago(past.made[-1]) if reached else None
+def _recent(past: Past, made: list[int]) -> list[int]:
+    return [one for one in made if one > past.time - past.width]
+
+
+def _latest(past: Past, made: list[int]) -> Value:
+    recent = _recent(past, made)
+    return past.ago(recent[-1]) if recent else None
+
+
+def _first(past: Past, made: list[int]) -> Value:
+    recent = _recent(past, made)
+    return past.ago(recent[0]) if recent else None
+
+
+def _max_ratio(past: Past) -> Value:
+    month = _amounts(past.within(past.time - 30 * DAY, past.time))
+    middle = sorted(month)[(len(month) - 1) // 2] if len(month) >= 3 else 0
+    everything = past.amounts + past.own
+    return max(everything) / middle if everything and middle > 0 else None
 
 
 def _honest_since_fraud(past: Past) -> Value:
@@ -217,10 +242,15 @@ MEANINGS: dict[str, Callable[[Past], Value]] = {
     "since_first": lambda past: past.ago(past.payments[0].time_us) if past.payments else None,
     "new_payee": _new_payee,
     "fraud_count": lambda past: sum(
-        past.time - past.width < since <= past.time for since, _ in past.frauds
+        past.time - past.width < since <= past.time for since, _, _ in past.frauds
     ),
     "fraud_risk": _fraud_risk,
-    "since_fraud": _since_fraud,
+    "since_fraud": lambda past: _latest(past, past.made),
+    "fraud_age": lambda past: _first(past, past.made),
+    "quiet_frauds": lambda past: len(_recent(past, past.quiet)),
+    "quiet_fraud_age": lambda past: _first(past, past.quiet),
+    "since_quiet_fraud": lambda past: _latest(past, past.quiet),
+    "max_ratio": _max_ratio,
     "honest_since_fraud": _honest_since_fraud,
     "fraud_run": lambda past: len(_run(past)),
     "fraud_run_age": _fraud_run_age,

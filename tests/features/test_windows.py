@@ -35,7 +35,7 @@ class Step:
     amount: int | None
     payee: int | None
     type: str
-    label: tuple[int, bool, str, int] | None  # which event back, fraud, source, known how far on
+    label: tuple[int, bool, str, int, float | None] | None  # of which, fraud, source, ahead, odd
     stored: bool
 
 
@@ -53,6 +53,7 @@ STREAMS = st.lists(
             st.booleans(),
             st.sampled_from(["customer", "chargeback", "officer"]),
             st.sampled_from([0, 0, SECOND, HOUR]),
+            st.sampled_from([None, 0.5, 3.0, 3.1]),
         ),
         st.booleans(),
     ),
@@ -78,9 +79,9 @@ def _walk(describer: Describer, stream: list[Step]) -> None:
             before.append(event)
             seen.append(event)
         if step.label is not None and seen:
-            back, fraud, source, ahead = step.label
+            back, fraud, source, ahead, odd = step.label
             about = seen[-1 - back % len(seen)]
-            label = Said(about.id, fraud, source, now + ahead, about.time_us)
+            label = Said(about.id, fraud, source, now + ahead, about.time_us, oddness=odd)
             profile.hear(label)
             heard.append(label)
         if step.stored:

@@ -1,0 +1,241 @@
+"""What do 36 window values cost: three keys x four windows x count, sum and mean?
+
+    python -m benchmarks.features [--events 60000] [--out benchmarks/results/features.json]
+
+The same payments through the feature engine, through hand-written deques (the floor), River's
+``TimeRolling`` and a Redis sorted-set script, in one run; the engine's answers are compared with
+the floor's. The ratios are what counts: absolute figures move with the neighbours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+from river import stats, utils
+
+from benchmarks import machine
+from benchmarks.floors.deques import Deques
+from features import asks
+from features.describer import Describer, Profile
+from features.moment import DAY, SECOND, span
+
+WINDOWS = ("30d", "7d", "24h", "1h")
+KEYS = ("customer", "payee", "device")
+START = 1_700_000_000 * SECOND
+
+Rolling = utils.TimeRolling[Any]
+
+#: One payment a key; the script of a bank that keeps its windows in Redis.
+SCRIPT = """
+local now, out = tonumber(ARGV[1]), {}
+for k = 1, #KEYS do
+  redis.call('ZADD', KEYS[k], now, ARGV[2])
+  redis.call('ZREMRANGEBYSCORE', KEYS[k], '-inf', now - tonumber(ARGV[4]))
+  local rows = redis.call('ZRANGE', KEYS[k], 0, -1, 'WITHSCORES')
+  for w = 4, #ARGV do
+    local edge, count, total = now - tonumber(ARGV[w]), 0, 0
+    for i = #rows, 1, -2 do
+      if tonumber(rows[i]) <= edge then break end
+      count = count + 1
+      total = total + tonumber(string.match(rows[i - 1], '[^:]+$'))
+    end
+    out[#out + 1] = count
+    out[#out + 1] = tostring(total)
+  end
+end
+return out
+"""
+
+
+@dataclass(slots=True)
+class Payment:
+    """An event as the features know it."""
+
+    id: str
+    time_us: int
+    amount_base: int
+    customer: str
+    payee: str
+    device: str
+    type: str = "transaction"
+    ip: str | None = None
+
+
+def payments(count: int) -> list[Payment]:
+    """Sixty days of 1,500 customers, 1,000 payees and 1,800 devices, busy and quiet ones."""
+    chance = random.Random(20_181)
+    step = 60 * DAY // count
+    out = []
+    for at in range(count):
+        customer = int(1_500 * chance.random() ** 1.5)
+        payee = int(1_000 * chance.random() ** 1.5)
+        device = f"d{customer}" if chance.random() < 0.8 else f"d{1_500 + payee % 300}"
+        amount = chance.randrange(100, 50_000)
+        when = START + at * step + chance.randrange(step)
+        out.append(Payment(f"t{at}", when, amount, f"c{customer}", f"p{payee}", device))
+    return out
+
+
+def engine() -> Callable[[Payment], list[float]]:
+    """The product: profiles that can be stored, take events out of order, and stay bounded."""
+    asked = [make(window) for window in WINDOWS for make in (asks.count, asks.total, asks.mean)]
+    owners: dict[str, Callable[..., str]] = {
+        "customer": lambda event: event.customer,
+        "payee": lambda event: event.payee,
+        "device": lambda event: event.device,
+    }
+    describers = [Describer(key, asked, owner=owners[key], labelled=owners[key]) for key in KEYS]
+    held: list[dict[str, Profile]] = [{} for _ in KEYS]
+
+    def step(event: Payment) -> list[float]:
+        out: list[float] = []
+        for describer, profiles in zip(describers, held, strict=True):
+            entity = describer.entity(event) or ""
+            profile = profiles.get(entity)
+            if profile is None:
+                profile = profiles[entity] = describer.new()
+            out += profile.describe(event).values()  # type: ignore[arg-type]
+            profile.observe(event)
+        return out
+
+    return step
+
+
+def floor() -> Callable[[Payment], list[float]]:
+    """Hand-written deques."""
+    deques = Deques(tuple(span(window) for window in WINDOWS))
+    return lambda event: deques.step(
+        (event.customer, event.payee, "/" + event.device), event.time_us, event.amount_base
+    )
+
+
+def river() -> Callable[[Payment], list[float]]:
+    """River's TimeRolling: sum and mean (a rolling count raises), so two thirds of the values."""
+    held: dict[str, list[tuple[Rolling, Rolling]]] = {}
+    periods = [dt.timedelta(microseconds=span(window)) for window in WINDOWS]
+
+    def step(event: Payment) -> list[float]:
+        out: list[float] = []
+        when = dt.datetime.fromtimestamp(event.time_us / SECOND, tz=dt.UTC).replace(tzinfo=None)
+        for entity in (event.customer, event.payee, "/" + event.device):
+            windows = held.get(entity)
+            if windows is None:
+                windows = held[entity] = [
+                    (
+                        utils.TimeRolling(stats.Sum, period=period),
+                        utils.TimeRolling(stats.Mean, period=period),
+                    )
+                    for period in periods
+                ]
+            for total, mean in windows:
+                total.update(event.amount_base, t=when)
+                mean.update(event.amount_base, t=when)
+                out += (total.get(), mean.get())
+        return out
+
+    return step
+
+
+@contextmanager
+def sorted_sets() -> Iterator[Callable[[Payment], list[float]]]:
+    """The Redis script, over a Unix socket, on a server of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        socket = f"{folder}/redis.sock"
+        server = subprocess.Popen(
+            ["redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder],
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            client = redis.Redis(unix_socket_path=socket, decode_responses=True)
+            for _ in range(100):
+                try:
+                    client.ping()
+                    break
+                except redis.ConnectionError:
+                    time.sleep(0.05)
+            script: Callable[..., list[str]] = client.register_script(SCRIPT)
+            spans = [span(window) for window in WINDOWS]
+
+            def step(event: Payment) -> list[float]:
+                member = f"{event.id}:{event.amount_base}"
+                keys = [event.customer, event.payee, "/" + event.device]
+                found = script(keys=keys, args=[event.time_us, member, "", *spans])
+                out: list[float] = []
+                for at in range(0, len(found), 2):
+                    count, total = int(found[at]), int(float(found[at + 1]))
+                    out += (count, total, total / count)
+                return out
+
+            yield step
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+def timed(
+    step: Callable[[Payment], list[float]], stream: list[Payment]
+) -> tuple[float, list[list[float]]]:
+    """Microseconds an event over the second half of the stream, and the last answers."""
+    half = len(stream) // 2
+    for event in stream[:half]:
+        step(event)
+    began = time.perf_counter()
+    answers = [step(event) for event in stream[half:]]
+    return (time.perf_counter() - began) / (len(stream) - half) * 1e6, answers[-500:]
+
+
+def main() -> None:
+    """Run all of them, print the ratios, keep the result."""
+    ask = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    ask.add_argument("--events", type=int, default=60_000)
+    ask.add_argument("--rounds", type=int, default=3)
+    ask.add_argument("--out", type=Path)
+    given = ask.parse_args()
+    about = machine.describe(dt.datetime.now(dt.UTC))
+    stream = payments(given.events)
+    rounds: dict[str, list[float]] = {"engine": [], "deques": []}
+    for _ in range(given.rounds):
+        floor_us, floor_answers = timed(floor(), stream)
+        engine_us, engine_answers = timed(engine(), stream)
+        if engine_answers != floor_answers:
+            sys.exit("the engine's answers differ from the floor's: nothing was measured")
+        rounds["deques"].append(floor_us)
+        rounds["engine"].append(engine_us)
+    rounds["river"] = [timed(river(), stream[: given.events // 4])[0]]
+    if shutil.which("redis-server"):
+        with sorted_sets() as step:
+            rounds["redis"] = [timed(step, stream[: given.events // 4])[0]]
+    us = {name: round(sorted(found)[len(found) // 2], 1) for name, found in rounds.items()}
+    result = {
+        "command": "python -m benchmarks.features " + " ".join(sys.argv[1:]),
+        "machine": about,
+        "values": {"engine": 36, "deques": 36, "river": 24, "redis": 36},
+        "events": given.events,
+        "rounds_us": {name: [round(one, 1) for one in found] for name, found in rounds.items()},
+        "us_per_event": us,
+        "ratio_to_deques": {name: round(one / us["deques"], 2) for name, one in us.items()},
+        "bar": "engine <= 2 x deques",
+    }
+    print(json.dumps({name: result[name] for name in ("us_per_event", "ratio_to_deques", "bar")}))
+    if given.out:
+        given.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
