@@ -5,16 +5,19 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from gateway import accept, deadline, labels
+from gateway import accept, challenges, customers, deadline, labels
 from gateway.callers import Callers
 from gateway.edge import Edge
 from gateway.events import Events, Intake
+from gateway.inbox import Inbox
 from gateway.metrics import Metrics
+from gateway.pages import Pages
 from gateway.ports import GatewayPorts, GatewaySettings
 from gateway.problems import as_problems
 from gateway.replies import Replies
@@ -37,12 +40,15 @@ async def serve(
     Waits for Redis before it listens. When told to stop it takes no new connection, lets those
     under way end (their deadline bounds that), and returns.
     """
-    writer, reader = connect(settings.redis_url), connect(settings.redis_url, retries=0)
+    writer = connect(settings.redis_url)
+    reader, fetcher = (connect(settings.redis_url, retries=0) for _ in range(2))
     gateway = os.urandom(6).hex()
     scripts = {
         "accept": accept.SCRIPT,
         "spend": deadline.SCRIPT,
         "label": labels.SCRIPT,
+        "customer": customers.SCRIPT,
+        "answer": challenges.SCRIPT,
         "decide": ports.decide_script,
     }
     turns = Turns(writer, scripts)
@@ -53,13 +59,17 @@ async def serve(
         partitions = await _when_there(turns, replies, stop)
         if partitions is None:
             return
-        app = _application(settings, ports, turns, replies, partitions, gateway)
+        parts = _parts(settings, ports, turns, replies, partitions, gateway)
+        app = _application(settings, ports, parts)
         runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await runner.setup()
         try:
             site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
             await site.start()
             tasks.append(_start(replies.run(end)))
+            if settings.inbox:
+                inbox = Inbox(fetcher, turns, parts.intake, parts.metrics, gateway)
+                tasks.append(_start(inbox.run(end)))
             host, port = runner.addresses[0][:2]
             ready(host, port)
             await stop.wait()
@@ -73,6 +83,7 @@ async def serve(
             task.cancel()
         await turns.close()
         await reader.aclose()
+        await fetcher.aclose()
 
 
 def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -100,14 +111,28 @@ async def _when_there(turns: Turns, replies: Replies, stop: asyncio.Event) -> in
     return None
 
 
-def _application(
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What several calls share."""
+
+    turns: Turns
+    replies: Replies
+    edge: Edge
+    callers: Callers
+    metrics: Metrics
+    intake: Intake
+    labels: labels.Labels
+    pages: Pages
+
+
+def _parts(
     settings: GatewaySettings,
     ports: GatewayPorts,
     turns: Turns,
     replies: Replies,
     partitions: int,
     gateway: str,
-) -> web.Application:
+) -> Parts:
     callers = Callers(settings.bearers)
     metrics = Metrics()
     edge = Edge(
@@ -141,18 +166,41 @@ def _application(
         metrics=metrics,
         gateway=gateway,
     )
-    calls = Events(
-        intake=intake,
+    return Parts(
         turns=turns,
         replies=replies,
+        edge=edge,
         callers=callers,
+        metrics=metrics,
+        intake=intake,
+        labels=taking,
+        pages=Pages(settings.public_url),
+    )
+
+
+def _application(settings: GatewaySettings, ports: GatewayPorts, parts: Parts) -> web.Application:
+    calls = Events(
+        intake=parts.intake,
+        turns=parts.turns,
+        replies=parts.replies,
+        callers=parts.callers,
         ports=ports,
         wait=settings.wait,
         longest_wait=settings.longest_wait,
         batch_bytes=settings.batch_bytes,
         batch_lines=settings.batch_lines,
     )
+    asked = challenges.Challenges(
+        settings=settings,
+        turns=parts.turns,
+        replies=parts.replies,
+        edge=parts.edge,
+        pages=parts.pages,
+        ports=ports,
+        metrics=parts.metrics,
+    )
+    reached = customers.Customers(parts.turns, parts.edge, parts.callers, ports)
     app = web.Application(middlewares=[as_problems], client_max_size=settings.batch_bytes)
-    app.add_routes(calls.routes())
-    app.add_routes(taking.routes())
+    for part in (calls, parts.labels, reached, asked, parts.pages):
+        app.add_routes(part.routes())
     return app

@@ -133,6 +133,12 @@ class Bank:
         bundles: list[Any] = list(await self.entries(names.AUDIT))
         return [record for bundle in bundles for record in bundle]
 
+    async def until(self, stream: str, length: int) -> None:
+        """Wait until a stream is so long; a real Redis tells nobody."""
+        async with asyncio.timeout(20):
+            while await self.redis.xlen(stream) != length:  # noqa: ASYNC110 - it is another process
+                await asyncio.sleep(0.01)
+
     async def events(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for partition in range(4):
@@ -149,6 +155,7 @@ class Flow:
         default=lambda event: {"event": event["id"], "decision": "approve", "score": 7}
     )
     seen: list[dict[str, Any]] = field(default_factory=list)
+    ended: bool = False
 
     async def write(self, envelope: dict[str, Any], decision: dict[str, Any]) -> bytes:
         said: list[bytes] = await self.redis.eval(
@@ -171,7 +178,7 @@ class Flow:
 
     async def run(self) -> None:
         at: dict[Any, Any] = {names.events(p): "0" for p in range(4)}
-        while True:
+        while not self.ended:  # a cancel is sometimes swallowed by the client's read
             found = await self.redis.execute_command(
                 "XREAD", "COUNT", 100, "BLOCK", 100, "STREAMS", *at.keys(), *at.values()
             )
@@ -213,8 +220,8 @@ async def running(
         try:
             yield Bank(f"http://{host}:{port}", redis, http, flow, settings, lent)
         finally:
-            deciding.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await deciding
+            flow.ended = True
             stop.set()
-            await asyncio.wait_for(serving, 15)
+            await asyncio.wait([serving, deciding], timeout=15)
+            assert serving.done(), "the gateway did not stop"
+            serving.result()
