@@ -122,9 +122,8 @@ class MedianRatio(_Over):
         """Of an even number the lower of the two in the middle."""
         if sight.amount is None:
             return None
-        earlier = sorted(sight.profile.payments.amounts(sight.time - self.reach, sight.time))
-        middle = earlier[(len(earlier) - 1) // 2] if len(earlier) >= 3 else 0
-        return sight.amount / middle if middle > 0 else None
+        middle = sight.median(self.reach)
+        return sight.amount / middle if middle is not None and middle > 0 else None
 
 
 class Outliers(_Over):
@@ -139,10 +138,11 @@ class Outliers(_Over):
 
     def of(self, sight: Sight) -> Value:
         """0 below three earlier payments."""
-        earlier = sorted(sight.profile.payments.amounts(sight.time - self.reach, sight.time))
-        if len(earlier) < 3:
+        middle = sight.median(self.reach)
+        if middle is None:
             return 0
-        return len(earlier) - bisect_right(earlier, 3 * earlier[(len(earlier) - 1) // 2])
+        earlier = sight.earlier(self.reach)
+        return len(earlier) - bisect_right(earlier, 3 * middle)
 
 
 class MaxRatio(_Over):
@@ -162,12 +162,10 @@ class MaxRatio(_Over):
 
     def of(self, sight: Sight) -> Value:
         """max / median."""
-        payments, time = sight.profile.payments, sight.time
-        earlier = sorted(payments.amounts(time - 30 * DAY, time))
-        middle = earlier[(len(earlier) - 1) // 2] if len(earlier) >= 3 else 0
-        if middle <= 0:
+        middle = sight.median(30 * DAY)
+        if middle is None or middle <= 0:
             return None
-        amounts = payments.amounts(time - self._width, time)
+        amounts = sight.profile.payments.amounts(sight.time - self._width, sight.time)
         if sight.amount is not None:
             amounts.append(sight.amount)
         return max(amounts) / middle if amounts else None

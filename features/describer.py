@@ -82,7 +82,7 @@ class Windowed:
 class Sight:
     """An entity's past as seen from one event: what an ask may look at."""
 
-    __slots__ = ("_happened", "_quiet", "amount", "event", "here", "profile", "time")
+    __slots__ = ("_earlier", "_happened", "_quiet", "amount", "event", "here", "profile", "time")
 
     def __init__(self, profile: Profile, event: Event) -> None:
         self.profile = profile
@@ -93,6 +93,20 @@ class Sight:
         self.amount = None if amount is None else max(-LARGEST, min(LARGEST, amount))
         self._happened: list[int] | None = None
         self._quiet: list[int] | None = None
+        self._earlier: dict[int, list[int]] = {}
+
+    def earlier(self, reach: int) -> list[int]:
+        """The earlier amounts within reach, sorted; of a busy entity the newest 512 at most."""
+        found = self._earlier.get(reach)
+        if found is None:
+            found = sorted(self.profile.payments.amounts(self.time - reach, self.time))
+            self._earlier[reach] = found
+        return found
+
+    def median(self, reach: int) -> int | None:
+        """The (lower) median of them; None below three."""
+        earlier = self.earlier(reach)
+        return earlier[(len(earlier) - 1) // 2] if len(earlier) >= 3 else None
 
     @property
     def happened(self) -> list[int]:

@@ -9,23 +9,21 @@ give back the same answers and the same future. Missing and null features have a
 
 from __future__ import annotations
 
-import json
-import re
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import exp, log
 from typing import Any, Final, Protocol
 
+import orjson
 from river import linear_model, optim
 
-from features.bins import REFITS, Bins
+from features.bins import Bins, counted, refitted
 from features.moment import Value
 
 #: What a stored model begins with; the byte after it is the version of the format.
 MAGIC: Final = b"RBM"
 VERSION: Final = 1
-
-_NUMBER: Final = re.compile(r"[=~]\d+")  # of a token, what is not a name
 
 _STEEP: Final = 700.0  # beyond, exp() overflows
 
@@ -47,7 +45,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """One reason for a score: a feature (or a pair), its share of the logit, its value."""
+    """One reason for a score: a feature, its share of the logit, its value."""
 
     feature: str
     share: float
@@ -68,13 +66,12 @@ class _Regression(linear_model.LogisticRegression):
 
 
 class BinnedRegression:
-    """Logistic regression over binned features and pairs of them, learnt one lesson at a time."""
+    """Logistic regression over binned features, learnt one lesson at a time."""
 
     def __init__(
         self,
         id: str,  # noqa: A002  a model's id is its id
         inputs: tuple[str, ...],
-        crosses: tuple[tuple[str, str], ...] = (),
         *,
         honest_share: float = 1.0,
         rate: float = 0.1,
@@ -84,11 +81,12 @@ class BinnedRegression:
         Which ones is a fixed function of their count, so that a replay learns the same.
         """
         self.id = id
-        self.inputs, self.crosses = inputs, crosses
+        self.inputs = inputs
         self.honest_share, self.rate = honest_share, rate
         self.lessons = self._honest = 0
         self._bins = {name: Bins() for name in inputs}
         self._regression = self._fresh()
+        self._plan = self._planned()
 
     def _fresh(self) -> _Regression:
         return _Regression(optimizer=optim.AdaGrad(self.rate))
@@ -96,13 +94,23 @@ class BinnedRegression:
     # -- answers -------------------------------------------------------------------------------
 
     def _hot(self, features: Mapping[str, Value]) -> dict[str, int]:
-        """The inputs that are on: one a feature, one a pair."""
+        """Of each input the one bin that is on."""
         get = features.get
-        bins = {name: into(get(name)) for name, into in self._bins.items()}
-        hot = {f"{name}={at}": 1 for name, at in bins.items()}
-        for one, other in self.crosses:
-            hot[f"{one}~{_coarse(bins[one])}&{other}~{_coarse(bins[other])}"] = 1
+        hot: dict[str, int] = {}
+        for name, edges, tokens in self._plan:
+            value = get(name)
+            if value is None or value != value:  # noqa: PLR0124  NaN is no value either
+                hot[tokens[0]] = 1
+            else:
+                hot[tokens[1 + bisect_left(edges, value)]] = 1
         return hot
+
+    def _planned(self) -> list[tuple[str, list[float], list[str]]]:
+        """Of each input its edges, and the names of its bins."""
+        return [
+            (name, bins.edges, [f"{name}={at}" for at in range(len(bins.edges) + 2)])
+            for name, bins in self._bins.items()
+        ]
 
     def score_one(self, features: Mapping[str, Value]) -> float:
         """The probability of fraud, 0 to 1. Changes nothing."""
@@ -113,26 +121,23 @@ class BinnedRegression:
         """The parts of the logit that are greatest, either way; without it the score moves most."""
         weights = self._regression.weights
         found = [
-            Factor(_NUMBER.sub("", token), share, None)
+            Factor(name := token.partition("=")[0], share, features.get(name))
             for token in self._hot(features)
             if (share := float(weights.get(token, 0.0)))
         ]
         found.sort(key=lambda factor: (-abs(factor.share), factor.feature))
-        return [
-            Factor(factor.feature, factor.share, features.get(factor.feature))
-            for factor in found[:top]
-        ]
+        return found[:top]
 
     # -- lessons -------------------------------------------------------------------------------
 
     def learn_one(self, features: Mapping[str, Value], fraud: bool) -> None:
         """One lesson: these features, as scored, were of a fraud or were not."""
         self.lessons += 1
-        if self.lessons <= REFITS[-1]:
+        if counted(self.lessons):
             for name, bins in self._bins.items():
                 bins.count(features.get(name))
-            if self.lessons in REFITS:
-                self._refit()
+        if refitted(self.lessons):
+            self._refit()
         if not fraud:
             before = int(self._honest * self.honest_share)
             self._honest += 1
@@ -161,14 +166,8 @@ class BinnedRegression:
         for name, sources in came_from.items():
             for at, source in enumerate(sources):
                 carry(f"{name}={at}", f"{name}={source}")
-        for one, other in self.crosses:
-            for at, source in _pairs(came_from[one]):
-                for at2, source2 in _pairs(came_from[other]):
-                    carry(f"{one}~{at}&{other}~{at2}", f"{one}~{source}&{other}~{source2}")
         self._regression = new
-        if self.lessons >= REFITS[-1]:
-            for bins in self._bins.values():
-                bins.cells = {}
+        self._plan = self._planned()
 
     # -- bytes ---------------------------------------------------------------------------------
 
@@ -179,7 +178,6 @@ class BinnedRegression:
         state = {
             "id": self.id,
             "inputs": self.inputs,
-            "crosses": self.crosses,
             "honest_share": self.honest_share,
             "rate": self.rate,
             "lessons": self.lessons,
@@ -189,7 +187,7 @@ class BinnedRegression:
             "steps": regression.optimizer.n_iterations,
             "weights": [(name, weight, g2.get(name, 0.0)) for name, weight in weights.items()],
         }
-        return MAGIC + bytes((VERSION,)) + json.dumps(state, separators=(",", ":")).encode()
+        return MAGIC + bytes((VERSION,)) + orjson.dumps(state)
 
     @classmethod
     def load(cls, stored: bytes) -> BinnedRegression:
@@ -198,28 +196,18 @@ class BinnedRegression:
         model = cls(
             state["id"],
             tuple(state["inputs"]),
-            tuple((one, other) for one, other in state["crosses"]),
             honest_share=state["honest_share"],
             rate=state["rate"],
         )
         model.lessons, model._honest = state["lessons"], state["honest"]
         model._bins = {name: Bins.restored(state["bins"][name]) for name in model.inputs}
+        model._plan = model._planned()
         regression = model._regression
         regression.intercept = state["intercept"]
         regression.optimizer.n_iterations = state["steps"]
         for name, weight, squares in state["weights"]:
             regression.know(name, weight, squares)
         return model
-
-
-def _coarse(at: int) -> int:
-    """The bin of a pair: two neighbours together, no value by itself."""
-    return (at + 1) // 2
-
-
-def _pairs(sources: list[int]) -> list[tuple[int, int]]:
-    """Of each coarse bin, the coarse bin it came from."""
-    return list({_coarse(at): _coarse(source) for at, source in enumerate(sources)}.items())
 
 
 def _opened(stored: bytes) -> dict[str, Any]:
@@ -234,7 +222,7 @@ def _opened(stored: bytes) -> dict[str, Any]:
             f"a stored model has format {stored[3]}, this program reads {VERSION}: "
             "run the program that wrote it"
         )
-    state: dict[str, Any] = json.loads(stored[4:])
+    state: dict[str, Any] = orjson.loads(stored[4:])
     return state
 
 
@@ -243,31 +231,61 @@ INPUTS: Final = (
     "event.amount",
     "event.hour",
     "event.is_weekend",
+    "customer.count.1m",
+    "customer.count.1h",
     "customer.count.24h",
     "customer.count.7d",
     "customer.count.30d",
+    "customer.sum.amount.1h",
+    "customer.sum.amount.24h",
+    "customer.sum.amount.7d",
+    "customer.sum.amount.30d",
+    "customer.mean.amount.1h",
     "customer.mean.amount.24h",
     "customer.mean.amount.7d",
     "customer.mean.amount.30d",
     "customer.zscore.amount.14d",
     "customer.ratio.amount.30d",
+    "customer.median_ratio.amount.30d",
+    "customer.max_ratio.amount.7d",
+    "customer.outliers.amount.3d",
+    "customer.outliers.amount.14d",
+    "customer.mean_ratio.amount.24h.30d",
+    "customer.mean_ratio.amount.7d.30d",
     "customer.since_last",
     "customer.new_payee",
     "customer.fraud_count.7d",
     "customer.fraud_count.30d",
     "customer.since_fraud.30d",
+    "payee.count.1m",
+    "payee.count.1h",
     "payee.count.24h",
     "payee.count.7d",
     "payee.count.30d",
+    "payee.sum.amount.1h",
+    "payee.sum.amount.24h",
+    "payee.sum.amount.7d",
+    "payee.sum.amount.30d",
+    "payee.mean.amount.1h",
+    "payee.mean.amount.24h",
+    "payee.mean.amount.7d",
+    "payee.mean.amount.30d",
     "payee.since_last",
     "payee.fraud_count.7d",
     "payee.fraud_count.30d",
     "payee.fraud_risk.1d",
+    "payee.fraud_risk.3d",
     "payee.fraud_risk.7d",
+    "payee.fraud_risk.14d",
     "payee.fraud_risk.30d",
     "payee.since_fraud.30d",
     "payee.fraud_run.30d",
     "payee.fraud_run_age.30d",
+    "payee.honest_since_fraud.30d",
+    "payee.fraud_age.37d",
+    "payee.quiet_frauds.37d",
+    "payee.quiet_fraud_age.37d",
+    "payee.since_quiet_fraud.37d",
 )
 
 
