@@ -1,6 +1,6 @@
 """How well, and how fast, with no engine at all? Describe, score, learn in a plain loop.
 
-    python benchmarks/handbook.py PARQUET [--label-delay-days 7] [--rows N] [--out RESULT.json]
+    python -m benchmarks.handbook PARQUET [--label-delay-days 7] [--rows N] [--out RESULT.json]
 
 Reads the columns of the handbook's simulated data (tx_id, seconds, customer, terminal,
 amount_cents, fraud). Labels are merged by the time they become known; an event is scored before
@@ -139,9 +139,7 @@ def main() -> None:
     for week in table:
         print(week)
     result = {
-        "command": " ".join(
-            ["python", "benchmarks/handbook.py", given.parquet.name, *sys.argv[2:]]
-        ),
+        "command": " ".join(["python -m benchmarks.handbook", given.parquet.name, *sys.argv[2:]]),
         "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
         "model": model.id,
         "rows": len(frame),
