@@ -135,6 +135,11 @@ def _add_writer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="32 bytes in hexadecimal: what producers seal personal values with",
     )
     parser.add_argument("--witness", action="append", default=[], metavar="URL")
+    parser.add_argument(
+        "--recover-from-ledger",
+        action="store_true",
+        help="go on although Redis has lost what the ledger holds",
+    )
     parser.set_defaults(run=_writer)
 
 
@@ -153,6 +158,7 @@ def _writer(chosen: argparse.Namespace) -> int:
         transport_key=read_secret(chosen.transport_key),
         stop=stop,
         witnesses=chosen.witness,
+        recover_from_ledger=chosen.recover_from_ledger,
         on_ready=lambda: _say('{"ready": "ledger"}'),
     )
     return 0

@@ -20,6 +20,7 @@ MAX_INTEGER = (1 << 53) - 1
 NO_PREVIOUS = "0" * 64
 DEFAULT_CLASS = "rc10y"
 FOLLOW_UP = "~"
+DEEPEST = 64
 
 REQUIRED = (
     "actor",
@@ -67,8 +68,10 @@ def decode(leaf: bytes) -> dict[str, Any]:
     return record
 
 
-def plain_object(value: dict[str, Any]) -> dict[str, Any]:
+def plain_object(value: dict[str, Any], depth: int = 0) -> dict[str, Any]:
     """`plain` of an object; its own loop, since every record passes here."""
+    if depth > DEEPEST:
+        raise RecordRefused(f"objects and lists nest at most {DEEPEST} deep")
     made = {}
     for key, item in value.items():
         if type(key) is not str or not key.isascii():
@@ -77,13 +80,13 @@ def plain_object(value: dict[str, Any]) -> dict[str, Any]:
         if kind is str or item is None:
             made[key] = item
         elif kind is dict:
-            made[key] = plain_object(item)
+            made[key] = plain_object(item, depth + 1)
         else:
-            made[key] = plain(item)
+            made[key] = plain(item, depth + 1)
     return made
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, depth: int = 0) -> Any:
     """The same value with floats and great integers as strings; RecordRefused on odd keys."""
     kind = type(value)
     if kind is str or value is None or kind is bool:
@@ -93,9 +96,11 @@ def plain(value: Any) -> Any:
     if kind is float:
         return repr(value)
     if kind is dict:
-        return plain_object(value)
+        return plain_object(value, depth)
     if kind is list:
-        return [plain(item) for item in value]
+        if depth > DEEPEST:
+            raise RecordRefused(f"objects and lists nest at most {DEEPEST} deep")
+        return [plain(item, depth + 1) for item in value]
     raise RecordRefused(f"a value is JSON, got {kind.__name__}")
 
 

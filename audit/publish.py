@@ -7,6 +7,7 @@ everything since the last checkpoint that had minutes to reach the disk is writt
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from audit.errors import WitnessRefused
+from audit.errors import AuditError, WitnessRefused
 from audit.store import LOG_SHIFT, node_at, open_read_only
 from audit.tiles import (
     checkpoint_file,
@@ -29,6 +30,8 @@ from audit.tree import TILE_WIDTH, consistency_path
 from audit.witness import ask_witness
 
 SETTLED_SECONDS = 120.0
+
+_log = logging.getLogger(__name__)
 
 
 class Publisher:
@@ -54,8 +57,9 @@ class Publisher:
             try:
                 self.failure = None
                 self.publish()
-            except (OSError, sqlite3.Error) as error:
+            except (OSError, sqlite3.Error, AuditError) as error:
                 self.failure = error
+                _log.warning("publication failed, it is tried again: %s", error)
 
     def publish(self, *, keep: bool = False) -> None:
         """Publish every log that grew. `keep` saves the checkpoint under checkpoints/ as well."""

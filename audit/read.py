@@ -79,6 +79,16 @@ def event_records(data_dir: Path | str, event: str) -> list[Leaf]:
         return [leaf for leaf in _leaves(db, rows) if leaf["event"] == event]
 
 
+def decisions(data_dir: Path | str) -> Iterator[Leaf]:
+    """Every decision on record, in no promised order: to put back what a Redis has lost."""
+    with _reading(data_dir) as db:
+        rows = db.execute(
+            "SELECT position, hash, leaf FROM decisions JOIN records USING (position)"
+        )
+        while part := rows.fetchmany(1_000):
+            yield from _leaves(db, part)
+
+
 def record_position(data_dir: Path | str, rid: str) -> tuple[str, int]:
     """(origin, index) of the record with that rid: the caller's receipt. NotInLedger if none."""
     with _reading(data_dir) as db:

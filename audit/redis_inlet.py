@@ -41,6 +41,8 @@ class Taker(Protocol):
 
     def tick(self) -> None: ...
 
+    def note(self, kind: str, body: dict[str, Any]) -> None: ...
+
 
 class Inlet:
     """One blocking connection that moves the stream into a ledger."""
@@ -50,15 +52,25 @@ class Inlet:
         self._ledger = ledger
         self._trimmed = 0.0
 
-    def check(self) -> None:
-        """Compare both ends. Refused: RedisBehindLedger, LedgerBehindRedis."""
+    def check(self, *, recover: bool = False) -> None:
+        """Compare both ends. Refused: RedisBehindLedger, LedgerBehindRedis.
+
+        With `recover`, a Redis behind the ledger is moved up to the ledger's position instead,
+        so that new entries come after it, and the ledger says so. What Redis lost besides
+        (decisions, profiles) is for the caller to put back, see `audit.read.decisions`.
+        """
         stored = parse_id(self._ledger.stream_id)
         try:
             info: Any = self._redis.xinfo_stream(STREAM)
             last = parse_id(info["last-generated-id"])
         except redis.ResponseError:
             last = (0, 0)
-        if last < stored:
+        if last < stored and recover:
+            # An entry with that very id moves the stream's end; it is never read again.
+            self._redis.xadd(STREAM, {FIELD: b"[]"}, id=self._ledger.stream_id)
+            body = {"ledger": self._ledger.stream_id, "redis": f"{last[0]}-{last[1]}"}
+            self._ledger.note("redis.recovered", body)
+        elif last < stored:
             raise RedisBehindLedger(
                 f"{STREAM} in Redis ends at {last[0]}-{last[1]}, the ledger has already taken "
                 f"{self._ledger.stream_id}: Redis lost acknowledged writes. Restore Redis, or "

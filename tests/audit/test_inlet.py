@@ -18,7 +18,7 @@ import pytest
 import redis
 
 from audit.errors import LedgerBehindRedis, LedgerLocked, RedisBehindLedger
-from audit.read import case_records
+from audit.read import case_records, decisions
 from audit.redis_inlet import MARK, STREAM, Inlet, parse_id
 from audit.verify import verify_log
 from audit.writer import run_writer
@@ -92,10 +92,16 @@ def test_a_redis_behind_the_ledger_is_refused_by_name(
     client.flushall()
     with pytest.raises(RedisBehindLedger, match="lost acknowledged writes"):
         inlet.check()
+    inlet.check(recover=True)
     put(client, *story("e2"))
+    assert inlet.step() == 1
     inlet.check()
     inlet.close()
     client.close()
+    ledger.close()
+    assert len(case_records(tmp_path, "case-e2")) == 6
+    assert {leaf["event"] for leaf in decisions(tmp_path)} == {"e1", "e2"}
+    assert verify_log(log_path(tmp_path)).faults == []
 
 
 def test_a_ledger_behind_the_durable_mark_is_refused_by_name(

@@ -29,6 +29,13 @@ def verified(data: Path) -> Report:
     return report
 
 
+def _deep(levels: int) -> list[Any]:
+    made: list[Any] = []
+    for _ in range(levels):
+        made = [made]
+    return made
+
+
 def kinds(data: Path) -> list[str]:
     db = sqlite3.connect(data / "ledger" / "ledger.db")
     try:
@@ -95,6 +102,9 @@ def test_a_second_decision_is_refused_and_kept(tmp_path: Path, open_ledger: Open
         ({"case": ""}, "case"),
         ({"case": "case-e9~2"}, "follow-ups"),
         ({"surprise": 1}, "surprise"),
+        ({"class": {"a": 1}}, "class"),
+        ({"personal": [1]}, "personal"),
+        ({"body": {"deep": _deep(100)}}, "deep"),
         ({"body": {"ключ": 1}}, "ASCII"),
         ({"body": {"sealed": {}}}, "personal"),
         ({"personal": {"memo": {"subject": "cus_a", "sealed": "s1.AAAA"}}}, "does not open"),
