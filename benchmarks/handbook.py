@@ -1,6 +1,7 @@
 """How well, and how fast, with no engine at all? Describe, score, learn in a plain loop.
 
-    python -m benchmarks.handbook PARQUET [--label-delay-days 7] [--rows N] [--out RESULT.json]
+    python -m benchmarks.handbook PARQUET [--label-delay-days 7] [--rows N] [--model ID]
+                                  [--out RESULT.json]
 
 Reads the columns of the handbook's simulated data (tx_id, seconds, customer, terminal,
 amount_cents, fraud). Labels are merged by the time they become known; an event is scored before
@@ -26,7 +27,7 @@ import polars as pl
 from features import quality, surface
 from features.catalogue import DESCRIBERS
 from features.describer import Profile
-from features.model import champion
+from features.model import MODELS, champion
 from features.moment import DAY, SECOND, Value
 
 START_S = int(datetime(2018, 4, 1, tzinfo=UTC).timestamp())
@@ -78,6 +79,7 @@ def main() -> None:
     ask.add_argument("parquet", type=Path)
     ask.add_argument("--label-delay-days", type=float, default=7)
     ask.add_argument("--rows", type=int)
+    ask.add_argument("--model", help="an id of the catalogue; the champion without")
     ask.add_argument("--out", type=Path)
     given = ask.parse_args()
     frame = pl.read_parquet(given.parquet)
@@ -85,7 +87,7 @@ def main() -> None:
         frame = frame.head(given.rows)
     delay = int(given.label_delay_days * DAY)
 
-    model = champion()
+    model = dict(MODELS)[given.model]() if given.model else champion()
     held: list[dict[str, Profile]] = [{} for _ in DESCRIBERS]
     pending: list[tuple[Payment, bool, dict[str, Value]]] = []
     heard = 0

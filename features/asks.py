@@ -267,6 +267,8 @@ class FraudRisk(_Over):
         if not payments:
             return None
         happened = sight.happened
+        if not happened:
+            return 0.0
         frauds = bisect_right(happened, until) - bisect_right(happened, after)
         return min(1.0, frauds / payments)
 

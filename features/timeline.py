@@ -234,7 +234,15 @@ class Timeline:
 
     def tally(self, after: int, until: int) -> Tally:
         """Count, priced and total of (after, until]."""
-        return self.tallies(until, (until - after,))[0]
+        low = bisect_right(self._times, after)
+        high = bisect_right(self._times, until, low)
+        count = high - low
+        total = self._running[high] - self._running[low]
+        priced = count - self._amounts[low:high].count(_NOTHING) if self._nulls else count
+        if low == 0 and self._buckets is not None:
+            older = self._buckets.tally(after, until)
+            return count + older[0], priced + older[1], total + older[2]
+        return count, priced, total
 
     def squares(self, after: int, until: int) -> tuple[int, int, int]:
         """Priced, total and the sum of squares of (after, until], exact whole numbers."""
