@@ -50,6 +50,10 @@ def run(
 
     over = {"engine": {"processes": workers}} if workers else {}
     house = _house(data, **over)
+    if demo:
+        from flows.demo import prepare
+
+        prepare(house)
 
     def told(running: Any) -> None:
         _say(running.ready_line())

@@ -195,12 +195,13 @@ class House:
         ).register(user, f"pw-{user}")
 
     @contextlib.asynccontextmanager
-    async def chat(self, user: str, *, register: bool = True) -> AsyncIterator[CustomerClient]:
-        """A person at their chat client, logged in."""
-        if register:
+    async def chat(self, user: str, password: str = "") -> AsyncIterator[CustomerClient]:
+        """A person at their chat client, logged in; without a password the account is made."""
+        if not password:
             await asyncio.to_thread(self.register, user)
         port = self.run["xmpp"]["client_port"]
-        client = CustomerClient(f"{user}@localhost/phone", f"pw-{user}", "127.0.0.1", port)
+        word = password or f"pw-{user}"
+        client = CustomerClient(f"{user}@localhost/phone", word, "127.0.0.1", port)
         await client.connect(_PATIENCE_SECONDS)
         try:
             yield client

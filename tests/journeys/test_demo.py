@@ -1,0 +1,52 @@
+"""A stranger starts the demo and touches nothing; a minute later they have seen it all."""
+
+import psutil
+
+from tests.journeys.conftest import StartHouse
+from tests.journeys.house import SELF_CONSISTENT, bank_of, tell, until
+
+
+def test_the_demo_asks_is_answered_and_asks_you_with_nobody_touching_anything(
+    start_house: StartHouse,
+) -> None:
+    house = start_house("--demo", answer_within=120)
+
+    # The command tells where to look, and how you are asked.
+    said = house.said().decode()
+    for word in ("Watch:", "Your page:", "you@localhost, password "):
+        assert word in said, said
+    player = house.pid("demo")
+
+    async def story() -> None:
+        async with bank_of(house) as bank:
+
+            async def ended() -> bool:
+                told = await bank.stream("rb:decisions", "decision")
+                states = {one["outcome"]["state"] for one in told if "outcome" in one}
+                return bool(states & {"confirmed", "denied"})
+
+            await until(ended, "a challenge that was raised and answered", 60.0)
+            you = bank.token("you")
+
+            async def asked() -> list[dict[str, str]]:
+                told = await bank.stream("rb:challenges", "challenge")
+                return [one for one in told if one["op"] == "ask" and one["customer"] == you]
+
+            (yours,) = await until(asked, "your own challenge", 60.0)
+            open_now = await bank.redis.zrange("rb:open", 0, -1)
+            assert yours["id"].encode() in open_now
+            word = said.partition("you@localhost, password ")[2].split()[0]
+            async with house.chat("you", password=word) as client:
+                assert client.jid.startswith("you@localhost/")
+
+    tell(story())
+    house.end()
+    assert not psutil.pid_exists(player) or not _plays(player)
+    assert house.verify() == SELF_CONSISTENT
+
+
+def _plays(pid: int) -> bool:
+    try:
+        return "flows.demo" in psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return False
