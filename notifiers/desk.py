@@ -22,8 +22,8 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from notifiers import ending, records, rows
 from notifiers import outbox as box
-from notifiers import records, rows
 from notifiers.book import Asked, Book, tie
 from notifiers.channel import Channel
 from notifiers.errors import Fenced, NotReady
@@ -115,15 +115,10 @@ class Desk:
             *(channel.run() for channel in channels),
         ]
         ready()
-        tasks = [asyncio.create_task(one) for one in work]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            for task in done:
-                task.result()
+            await ending.first([asyncio.create_task(one) for one in work])
         finally:
-            for task in (*tasks, *self._settling):
-                task.cancel()
-            await asyncio.gather(*tasks, *self._settling, return_exceptions=True)
+            await ending.end(self._settling)
 
     async def _fail(self) -> None:
         """Raise here what went wrong in a task that nobody awaits."""

@@ -21,8 +21,9 @@ _ANSWERS = re.compile(
     r"(?i)(?<![a-zà-ɏ])(?:yes|no|y|n|ok|okay|confirm\w*|deny|denied|cancel\w*|reply|answer|approve\w*"
     r"|refuse\w*|reject\w*|freeze|code|pin|otp)(?![a-zà-ɏ])"
 )
-_WORDS = tuple("不是我 确认 確認 取消 回复 回覆 验证码 密码 拒绝 同意".split())
+_WORDS = ("不是我", "确认", "確認", "取消", "回复", "回覆", "验证码", "密码", "拒绝", "同意")
 _ALONE = re.compile(r"(?<![\u3400-\u9fff])[是否对對不](?![\u3400-\u9fff])")
+_INVISIBLE = "\u034f\u115f\u1160\u3164\uffa0"
 # Characters that look like Latin letters in most fonts: enough for the words above.
 _LOOKALIKE = str.maketrans("асеіјоруѕхԁԛһΥΝΟΕΚΑΒΜТНΡІЅУЕОСКАМ", "aceijopysxdqhYNOEKABMTHPISYEOCKAM")
 
@@ -58,7 +59,11 @@ def _plain(char: str) -> str:
     category = unicodedata.category(char)
     if category[0] == "Z" or char in "\t\r\n":
         return " "
-    if category[0] == "C" or category in {"Me", "Sk", "So"} or char in "\u034f\u115f\u1160\u3164\uffa0":
+    if (
+        category[0] == "C"
+        or category in {"Me", "Sk", "So"}
+        or char in "\u034f\u115f\u1160\u3164\uffa0"
+    ):
         return ""
     if category == "Nd":
         return str(unicodedata.digit(char, 0))

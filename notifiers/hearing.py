@@ -202,7 +202,8 @@ class Hearing:
         text, cuts = scrub(heard.text, {asked.code for asked in of_customer})
         meaning = understand(heard.text)
         said = await self._act(customer, heard, meaning, text, cuts)
-        if any(cut.type in _SECRETS for cut in cuts) and not meaning.code:
+        answered = meaning.code is not None and meaning.kind in {"confirm", "deny"}
+        if any(cut.type in _SECRETS for cut in cuts) and not answered:
             warning = self._say(customer, "secrets")
             return warning if not said else f"{said}\n{warning}"
         return said

@@ -22,7 +22,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from notifiers import leader, rows
+from notifiers import ending, leader, rows
 from notifiers.channel import Channel, Listener
 from notifiers.desk import Desk
 from notifiers.errors import Fenced, LeaseLost
@@ -153,9 +153,7 @@ async def _lead(
     finally:
         if leading is not None:
             leading.clear()
-        stopped.cancel()
-        work.cancel()
-        await asyncio.gather(work, stopped, return_exceptions=True)
+        await ending.end((work, stopped))
         await lease.leave()
 
 

@@ -23,10 +23,13 @@ def test_a_question_is_shown_with_its_layers_and_answered_by_its_code(
     redis_url: str, prosody: Prosody, tmp_path: Path
 ) -> None:
     async def story() -> None:
-        flow = stage.Flow(redis_url)
         settings = stage.settings_for(redis_url, tmp_path / "data", xmpp=prosody.settings.address())
-        customer = await flow.bind("ann")
-        async with stage.notifier(settings), stage.chatting(prosody, "ann") as ann:
+        async with (
+            stage.Flow(redis_url) as flow,
+            stage.notifier(settings),
+            stage.chatting(prosody, "ann") as ann,
+        ):
+            customer = await flow.bind("ann")
             ask = await flow.ask(customer)
             question = await ann.wait_for(lambda m: m.challenge == ask["id"])
             assert question.sender == stage.BOT_FULL

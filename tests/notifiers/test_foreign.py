@@ -42,7 +42,7 @@ def harmless(text: str) -> None:
     assert "\r" not in inside
     for char in inside:
         assert unicodedata.category(char)[0] != "C", f"control {char!r}"
-        assert char not in "“”\"«»", "it could end the quotation"
+        assert char not in '“”"«»', "it could end the quotation"
     assert not re.search(r"(?i)(?<![^\W_])(yes|no|confirm|deny)(?![^\W_])", inside)
     assert not re.search(r"(?i)[a-z]+:(?=[/\w])|//|\bwww\b|\w\.\w", inside), "it could be a link"
     for word in ("确认", "拒绝"):
@@ -57,19 +57,48 @@ def test_an_attackers_name_is_harmless(text: str) -> None:
     harmless(text)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.text(max_size=120))
 @example("Å")
 def test_any_name_is_harmless(text: str) -> None:
     harmless(text)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(
     st.lists(
         st.sampled_from(
-            ["YES", "no", "ＮＯ", "https", ":", "//", "evil", ".", "com", "4", "42", "１", "是", "确认"]
-            + ["\u202e", "\u200b", "“", "”", "\n", "\u2028", " ", "-", "_", "YЕS", "\u0301", "℡", "🄽"]
+            [
+                "YES",
+                "no",
+                "ＮＯ",
+                "https",
+                ":",
+                "//",
+                "evil",
+                ".",
+                "com",
+                "4",
+                "42",
+                "１",
+                "是",
+                "确认",
+            ]
+            + [
+                "\u202e",
+                "\u200b",
+                "“",
+                "”",
+                "\n",
+                "\u2028",
+                " ",
+                "-",
+                "_",
+                "YЕS",
+                "\u0301",
+                "℡",
+                "🄽",
+            ]
         ),
         max_size=24,
     ).map("".join)
@@ -78,6 +107,7 @@ def test_any_mixture_of_dangerous_parts_is_harmless(text: str) -> None:
     harmless(text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_a_name_alone_never_answers(text: str) -> None:
     assert understand(f"{quote(text)} 384920").kind != "confirm"

@@ -1,7 +1,7 @@
 """What nobody should have sent is cut out, and only that."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifiers.scrub import Cut, scrub
@@ -60,6 +60,7 @@ def test_ordinary_words_and_small_numbers_stay() -> None:
         assert scrub(text) == (text, ())
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.from_regex(r"[0-9]{4,19}", fullmatch=True), st.text(max_size=60))
 def test_no_run_of_four_digits_survives(before: str, digits: str, after: str) -> None:
     kept, cuts = scrub(f"{before} {digits} {after}")
@@ -67,6 +68,7 @@ def test_no_run_of_four_digits_survives(before: str, digits: str, after: str) ->
     assert cuts == tuple(sorted(cuts, key=lambda cut: cut.offset))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_cuts_never_overlap_and_lie_within_the_text(text: str) -> None:
     _, cuts = scrub(text)

@@ -1,0 +1,36 @@
+"""How are tasks ended for certain? By asking until they have ended.
+
+Up to Python 3.11 `asyncio.wait_for` may swallow a cancellation that comes just as its inner work is
+done, and redis-py waits so on every command it sends: one `cancel()` is then lost, and a task that
+runs a loop runs on.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+ASKED_EVERY = 0.1
+
+
+async def end(tasks: "Iterable[asyncio.Task[Any]]") -> None:
+    """Cancel tasks until each has ended; their results and errors are not looked at."""
+    left = {task for task in tasks if not task.done()}
+    try:
+        while left:
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=ASKED_EVERY)
+    finally:
+        for task in left:
+            task.cancel()
+
+
+async def first(tasks: "Iterable[asyncio.Task[Any]]") -> None:
+    """Wait for the first that ends, end the others, and raise what the first raised."""
+    whole = list(tasks)
+    try:
+        done, _ = await asyncio.wait(whole, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end(whole)
+    for task in done:
+        task.result()
