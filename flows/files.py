@@ -17,7 +17,7 @@ import orjson
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from flows.inlets import LATENESS_US
-from flows.scored import Scoreds
+from flows.scored import MemoryScoreds
 from flows.walk import Described, Values
 from gateway.edge import Edge
 from risk import events, money
@@ -130,19 +130,33 @@ class _FilePart(StatefulSourcePartition[Any, int]):
     def __init__(self, inlet: "FileInlet") -> None:
         self._inlet, self._position, self._watermark_us = inlet, 0, 0
         self._facts = iter(inlet.facts)
+        self._held: Fact | None = None
+        self._under_way: set[str] = set()
 
     def next_batch(self) -> list[Described | Known]:
         batch: list[Described | Known] = []
-        for fact in self._facts:
+        while len(batch) < self._inlet.batch:
+            fact = self._held or next(self._facts, None)
+            if fact is None:
+                if not batch:
+                    raise StopIteration
+                break
+            self._held = None
+            if fact.moment is None and self._too_early(fact):
+                self._held = fact
+                break
             told = self._told(fact)
             if told is not None:
                 batch.append(told)
                 self._position += 1
-            if len(batch) >= self._inlet.batch:
-                return batch
-        if not batch:
-            raise StopIteration
         return batch
+
+    def _too_early(self, fact: Fact) -> bool:
+        """A label whose event is still on its way through the flow waits at the inlet."""
+        name = fact.label[0] if fact.label else ""
+        if name in self._under_way and self._inlet.scoreds.has(name):
+            self._under_way.discard(name)
+        return name in self._under_way
 
     def _told(self, fact: Fact) -> Described | Known | None:
         if fact.moment is not None:
@@ -151,6 +165,7 @@ class _FilePart(StatefulSourcePartition[Any, int]):
                 late=fact.moment.time_us < self._watermark_us - LATENESS_US,
             )
             self._watermark_us = max(self._watermark_us, moment.time_us)
+            self._under_way.add(moment.id)
             return Described(moment, self._inlet.surface(moment), {})
         name, fraud, source = fact.label or ("", False, "")
         row = self._inlet.scoreds.get(name)
@@ -185,7 +200,7 @@ class FileInlet(FixedPartitionedSource[Any, int]):
         self,
         facts: Iterator[Fact],
         surface: Callable[[Moment], Values],
-        scoreds: Scoreds,
+        scoreds: MemoryScoreds,
         batch: int,
     ) -> None:
         self.facts, self.surface, self.scoreds, self.batch = facts, surface, scoreds, batch

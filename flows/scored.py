@@ -70,6 +70,10 @@ class MemoryScoreds:
     def get(self, event: str) -> Row | None:
         return self._rows.pop(event, None)
 
+    def has(self, event: str) -> bool:
+        """Whether the event was scored and its row not taken yet."""
+        return event in self._rows
+
 
 class SqliteScoreds:
     """Rows in ``<folder>/scored-<name>.db``; reads every such file in the folder."""
