@@ -85,6 +85,19 @@ class Inlet:
             )
         self._redis.set(MARK, self._ledger.stream_id)
 
+    def meet(self, stop: threading.Event, *, recover: bool = False) -> bool:
+        """Wait for Redis, then `check`; False when told to stop before it came."""
+        pause = 0.02
+        while not stop.is_set():
+            try:
+                self.check(recover=recover)
+            except (redis.ConnectionError, redis.TimeoutError):
+                stop.wait(pause)
+                pause = min(pause * 2, WAIT_LONGEST)
+            else:
+                return True
+        return False
+
     def run(self, stop: threading.Event) -> None:
         """Move records until told to stop; a Redis that is away is waited for and checked again."""
         pause = 0.02
@@ -134,7 +147,7 @@ class Inlet:
         now = time.monotonic()
         if now - self._trimmed >= TRIM_EVERY:
             self._trimmed = now
-            self._redis.xtrim(STREAM, minid=last, approximate=True)
+            self._redis.xtrim(STREAM, minid=last, approximate=True)  # `last` itself stays
 
     def _wait_for_redis(self, stop: threading.Event, pause: float) -> None:
         if stop.wait(pause):

@@ -32,6 +32,7 @@ read; 3 consistent with itself, but the keys are the operator's own (no policy, 
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -508,7 +509,7 @@ def _bundles(path: Path, size: int, workers: int) -> Iterator[Bundle]:
         for n in range((size + TILE_WIDTH - 1) // TILE_WIDTH)
     ]
     if workers > 1 and size >= PARALLEL_FROM:
-        with multiprocessing.get_context("fork").Pool(workers) as pool:
+        with multiprocessing.get_context("fork").Pool(workers, gc.disable) as pool:
             yield from pool.imap(_read_bundle, origin_tiles, chunksize=8)
     else:
         yield from map(_read_bundle, origin_tiles)

@@ -309,6 +309,7 @@ class Ledger:
             raise
         if len(self._cases) > CACHED_CASES:
             self._cases.clear()
+            self._absent.clear()
 
     def _watch_clock(self, batch: Batch, now: int) -> None:
         offset = now - self._steady()
@@ -696,7 +697,8 @@ def run_writer(
     )
     inlet = Inlet(redis_url, ledger)
     try:
-        inlet.check(recover=recover_from_ledger)
+        if not inlet.meet(stop, recover=recover_from_ledger):
+            return
         published.start()
         if on_ready is not None:
             on_ready()

@@ -1,0 +1,100 @@
+"""The writer dies at each point of a commit and of a publication; a new one finds its way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from audit.read import case_records
+from audit.verify import verify_log
+from tests.audit.conftest import OpenLedger
+from tests.audit.records import Clock, log_path, story
+
+POINTS = [
+    ("audit.writer.Ledger._take", "before"),
+    ("audit.writer.Ledger._take", "after"),
+    ("audit.seal.Seals.flush", "before"),
+    ("audit.seal.Seals.flush", "after"),
+    ("audit.store.Store.commit", "before"),
+    ("audit.store.Store.commit", "after"),
+    ("audit.seal.Seals.destroy", "before"),
+    ("audit.publish.write_tile", "before"),
+    ("audit.publish.write_tile", "after"),
+    ("audit.publish.Publisher._write_head", "before"),
+    ("audit.publish.write_atomically", "after"),
+    ("audit.tiles.Path.replace", "before"),
+]
+
+PROGRAM = """
+import os, sys
+from importlib import import_module
+from tests.audit.records import START, TRANSPORT_KEY, record, story
+from audit.writer import Ledger
+steps = iter(range(10**9))
+clock = lambda: START + next(steps)
+ledger = Ledger(sys.argv[1], origin_bank="bank.example", tenant="main",
+                transport_key=TRANSPORT_KEY, now=clock, steady=clock)
+ledger.append_many(story("e1", personal=True))
+ledger.publish()
+target, when = sys.argv[2:4]
+parts = target.split(".")
+owner, rest = import_module(".".join(parts[:2])), parts[2:]
+for part in rest[:-1]:
+    owner = getattr(owner, part)
+original = getattr(owner, rest[-1])
+def die(*args, **kwargs):
+    if when == "after":
+        original(*args, **kwargs)
+    os._exit(9)
+setattr(owner, rest[-1], die)
+forget = record("key.destroyed", None, 1, subject="acc_e1")
+for n in range(2, 60):
+    ledger.append_many([*story(f"e{n}", personal=True), forget])
+    ledger.publish()
+"""
+
+
+@pytest.mark.parametrize(("target", "when"), POINTS)
+def test_a_crash_at_any_point_loses_nothing_and_doubles_nothing(
+    tmp_path: Path,
+    open_ledger: OpenLedger,
+    clock: Clock,
+    repository: Path,
+    target: str,
+    when: str,
+) -> None:
+    died = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path), target, when],
+        cwd=repository,
+        timeout=60,
+        check=False,
+    )
+    assert died.returncode == 9, "the point was never reached"
+    clock.advance(1_000_000)
+    ledger = open_ledger()
+    ledger.append_many([*story("e1", personal=True), *story("e2", personal=True)])
+    ledger.close()
+    for event in ("e1", "e2"):
+        kinds = [leaf["kind"] for leaf in case_records(tmp_path, f"case-{event}")]
+        assert kinds == [one["kind"] for one in story(event)]
+    report = verify_log(log_path(tmp_path))
+    assert report.faults == []
+    assert len(report.gaps) == 1
+
+
+def test_published_files_that_were_cut_short_are_written_again_at_the_next_start(
+    tmp_path: Path, open_ledger: OpenLedger
+) -> None:
+    ledger = open_ledger()
+    for n in range(60):
+        ledger.append_many(story(f"e{n}"))
+    ledger.close()
+    for file in [*(log_path(tmp_path) / "tile").rglob("*"), log_path(tmp_path) / "checkpoint"]:
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert verify_log(log_path(tmp_path)).status == 1
+    open_ledger().close()
+    assert verify_log(log_path(tmp_path)).faults == []
