@@ -165,7 +165,15 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
                 began = stage.tick_ns()
                 now_us = stage.now_us(fact.moment)
                 conversation = self._conversation(fact.moment.customer)
-                judged = judge(fact.moment, fact.features, fact.score, rules, conversation, now_us)
+                judged = judge(
+                    fact.moment,
+                    fact.features,
+                    fact.score,
+                    rules,
+                    conversation,
+                    now_us,
+                    fact.lessons,
+                )
                 fact.stages_us["judge"] = (stage.tick_ns() - began) // 1000
                 judgements.append(judged)
                 leaving.append(self._leaving(fact, judged, rules, now_us))

@@ -27,6 +27,8 @@ class Model(Protocol):
 
     @property
     def id(self) -> str: ...
+    @property
+    def lessons(self) -> int: ...
     def score_one(self, features: Values) -> float: ...
     def learn_one(self, features: Values, fraud: bool) -> None: ...
     def dump(self) -> bytes: ...
@@ -152,6 +154,7 @@ class ModelLogic(StatefulBatchLogic[Described | Known, Scored, Kept]):
             probability,
             self._mark,
             fact.stages_us,
+            self._model.lessons,
         )
 
     def _learn(self, label: Known) -> Learnt:

@@ -31,7 +31,10 @@ class ModelMark(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A described moment with the model's word: a score 0-1000 and the exact probability."""
+    """A described moment with the model's word: a score 0-1000 and the exact probability.
+
+    ``lessons`` is how many the model had learnt by then.
+    """
 
     moment: Moment
     features: Values
@@ -39,6 +42,7 @@ class Scored(NamedTuple):
     probability: float
     model: ModelMark
     stages_us: dict[str, int]
+    lessons: int
 
 
 class Spoken(NamedTuple):
