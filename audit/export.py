@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import EvidenceMalformed, NotInLedger
-from audit.keys import read_secret
 from audit.leaf import NO_PREVIOUS, decode
 from audit.note import LOG_KEY, Checkpoint, Verifier, parse_checkpoint, parse_vkey
 from audit.policy import NONE, Policy
 from audit.prove import nodes_of_tiles, parse_proof, proof_holds, prove
 from audit.read import case_family, log_directory
-from audit.seal import Disclosure, Seals, disclosure_matches
+from audit.read import disclose as disclose_value
+from audit.seal import Disclosure, disclosure_matches
 from audit.tiles import checkpoint_file, payload_file
 from audit.tree import consistency_path, leaf_hash
 from audit.verify import BROKEN, SELF_CONSISTENT, VERIFIED, Fault
@@ -260,17 +260,14 @@ def _disclose(
 ) -> list[dict[str, str]]:
     if not paths:
         return []
-    kek = read_secret(data_dir / "secrets" / "ledger.kek")
-    seals = Seals(data_dir / "ledger" / "seals.db", kek, read_only=True)
     opened = []
     for leaf in leaves:
-        for path, entry in sorted(leaf["body"].get("sealed", {}).items()):
+        for path in sorted(leaf["body"].get("sealed", {})):
             if path in paths:
-                found = seals.open(leaf["origin"], leaf["rid"], path, entry)
+                found = disclose_value(data_dir, leaf, path)
                 opened.append(
                     {"path": path, "rid": leaf["rid"], "salt": found.salt, "value": found.value}
                 )
-    seals.close()
     return opened
 
 

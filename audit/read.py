@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from audit.errors import NotInLedger
+from audit.errors import KeyMissing, NotInLedger
+from audit.keys import read_secret
 from audit.leaf import follow_up_of, utc_text
 from audit.note import parse_checkpoint
 from audit.prove import Proof
+from audit.seal import Disclosure, Seals
 from audit.store import INDEX_MASK, LOG_SHIFT, node_at, open_read_only
 from audit.tiles import checkpoint_file, saved_checkpoint_file, write_atomically
 from audit.tree import inclusion_path
@@ -66,6 +68,30 @@ def case_family(data_dir: Path | str, case: str) -> list[Leaf]:
 def log_directory(data_dir: Path | str, origin: str) -> Path:
     """Where a log is published: the last three parts of its origin, below the ledger."""
     return Path(data_dir, "ledger", *origin.split("/")[-3:])
+
+
+def disclose(data_dir: Path | str, leaf: Leaf, path: str) -> Disclosure:
+    """Open one sealed value of a leaf as these functions hand them out.
+
+    KeyMissing when its key is destroyed. Danger: put the reading on record first.
+    """
+    entry = leaf["body"]["sealed"][path]
+    subject, version = str(entry["subject"]), int(entry.get("key", 1))
+    with _reading(data_dir) as db:
+        row = db.execute(
+            "SELECT number FROM keys JOIN logs USING (log)"
+            " WHERE subject = ? AND version = ? AND origin = ?",
+            (subject, version, leaf["origin"]),
+        ).fetchone()
+    if row is None:
+        raise KeyMissing(f"the ledger knows no key {version} of {subject} in {leaf['origin']}")
+    kek = read_secret(Path(data_dir) / "secrets" / "ledger.kek")
+    seals = Seals(Path(data_dir) / "ledger" / "seals.db", kek)
+    try:
+        key = seals.key_of(leaf["origin"], subject, version, row[0])
+        return seals.open(key, leaf["rid"], path, str(entry["ct"]))
+    finally:
+        seals.close()
 
 
 def event_records(data_dir: Path | str, event: str) -> list[Leaf]:

@@ -16,6 +16,7 @@ import base64
 import hmac
 import os
 import sqlite3
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -30,6 +31,8 @@ TRANSPORT_PREFIX = "s1."
 NONCE_BYTES = 12
 SALT_BYTES = 16
 CACHED_KEYS = 50_000
+MANY_SPARE = 1_024
+FEW_SPARE = 256
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class DataKey:
     origin: str
     subject: str
     version: int
+    number: int
     cipher: AESGCM
     commitment: str
     is_new: bool = False
@@ -87,13 +91,20 @@ def open_transport(cipher: AESGCM, text: str, path: str) -> str:
 
 
 class Seals:
-    """The data keys of a ledger. One writer; keys are durable before what they sealed is."""
+    """The data keys of a ledger, by number. One writer.
 
-    def __init__(self, path: Path, kek: bytes, *, read_only: bool = False) -> None:
+    Keys are made in advance, durably, and without an owner. Whose a key becomes is a row in the
+    ledger, written in the transaction of the record that uses it first: so sealing for a new
+    person costs no second wait for the disk, and no key is ever lost or owned twice.
+    """
+
+    def __init__(self, path: Path, kek: bytes, *, first_free: int | None = None) -> None:
+        """`first_free` is the first number that the ledger has given to nobody; None reads only."""
         self._wrap = AESGCM(kek)
         self._cache: dict[tuple[str, str], DataKey] = {}
-        self._retired: dict[tuple[str, str], int] = {}
-        if read_only:
+        self._retired: set[int] = set()
+        self._fresh: dict[int, str] = {}
+        if first_free is None:
             self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,41 +115,45 @@ class Seals:
             PRAGMA journal_mode = WAL;
             PRAGMA synchronous = FULL;
             PRAGMA secure_delete = ON;
-            CREATE TABLE IF NOT EXISTS keys (
-                origin TEXT NOT NULL, subject TEXT NOT NULL, version INTEGER NOT NULL,
-                wrapped BLOB, PRIMARY KEY (origin, subject, version)
-            ) WITHOUT ROWID;
+            CREATE TABLE IF NOT EXISTS keys (number INTEGER PRIMARY KEY, wrapped BLOB);
             """
         )
+        self._next = first_free
+        row = self._db.execute("SELECT COALESCE(MAX(number), 0) FROM keys").fetchone()
+        self._end = max(int(row[0]) + 1, first_free)
+        self.refill()
 
-    def key_for(self, origin: str, subject: str) -> DataKey:
-        """The subject's key in that log, made if there is none. Call `flush` before the commit."""
+    def key_for(
+        self, origin: str, subject: str, latest: Callable[[], tuple[int, int] | None]
+    ) -> DataKey:
+        """The subject's key in that log; a new one when there is none or it was destroyed.
+
+        `latest` looks up (version, number) in the ledger. Who gets a key with `is_new` writes
+        down whose it is, in the transaction of what it seals.
+        """
         found = self._cache.get((origin, subject))
         if found is None:
-            row = self._db.execute(
-                "SELECT version, wrapped FROM keys WHERE origin = ? AND subject = ?"
-                " ORDER BY version DESC LIMIT 1",
-                (origin, subject),
-            ).fetchone()
-            retired = self._retired.get((origin, subject), 0)
-            if row is None or row[1] is None or row[0] <= retired:
-                found = self._make(origin, subject, 1 if row is None else row[0] + 1)
+            known = latest()
+            wrapped = None if known is None else self._wrapped(known[1])
+            if known is None or wrapped is None or known[1] in self._retired:
+                found = self._take(origin, subject, 1 if known is None else known[0] + 1)
             else:
-                found = self._unwrap(origin, subject, row[0], row[1])
+                found = self._unwrap(origin, subject, known[0], known[1], wrapped)
             if len(self._cache) >= CACHED_KEYS:
-                self._cache.clear()
+                self._forget_cached()
             self._cache[origin, subject] = replace(found, is_new=False)
         return found
 
-    def key_of(self, origin: str, subject: str, version: int) -> DataKey:
-        """A key that once was made; KeyMissing when it is destroyed or never was."""
-        row = self._db.execute(
-            "SELECT wrapped FROM keys WHERE origin = ? AND subject = ? AND version = ?",
-            (origin, subject, version),
-        ).fetchone()
-        if row is None or row[0] is None:
-            raise KeyMissing(f"the key {version} of {subject} in {origin} is destroyed or unknown")
-        return self._unwrap(origin, subject, version, row[0])
+    def committed(self) -> None:
+        """The ledger has the rows of all keys handed out: the cache may be dropped from now on."""
+        self._fresh.clear()
+
+    def key_of(self, origin: str, subject: str, version: int, number: int) -> DataKey:
+        """A key that once was made; KeyMissing when it is destroyed."""
+        wrapped = self._wrapped(number)
+        if wrapped is None:
+            raise KeyMissing(f"the key {version} of {subject} in {origin} is destroyed")
+        return self._unwrap(origin, subject, version, number, wrapped)
 
     def seal(self, key: DataKey, rid: str, path: str, value: str) -> dict[str, object]:
         """The sealed value as it stands in a leaf's `body.sealed[path]`."""
@@ -154,13 +169,11 @@ class Seals:
             entry["key"] = key.version
         return entry
 
-    def open(self, origin: str, rid: str, path: str, entry: dict[str, object]) -> Disclosure:
-        """Open one sealed value of a leaf. KeyMissing when its key has been destroyed."""
-        version = entry.get("key", 1)
-        subject, text = str(entry["subject"]), str(entry["ct"])
-        key = self.key_of(origin, subject, version if isinstance(version, int) else 1)
+    def open(self, key: DataKey, rid: str, path: str, text: str) -> Disclosure:
+        """Open one sealed value. KeyMissing when it was sealed under another key or for another
+        record, path or person."""
         packed = _unbase64url(text.removeprefix(PREFIX))
-        aad = f"{rid}|{path}|{subject}".encode()
+        aad = f"{rid}|{path}|{key.subject}".encode()
         try:
             plain = key.cipher.decrypt(packed[:NONCE_BYTES], packed[NONCE_BYTES:], aad)
         except InvalidTag as error:
@@ -175,71 +188,83 @@ class Seals:
         return nonce + key.cipher.encrypt(nonce, data, aad)
 
     def open_bytes(self, key: DataKey, rid: str, data: bytes) -> bytes:
+        """The payload again. KeyMissing when it was sealed under another key or record."""
         aad = f"{rid}|cas|{key.subject}".encode()
         try:
             return key.cipher.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], aad)
         except InvalidTag as error:
             raise KeyMissing(f"the payload of {rid} does not open with its key") from error
 
-    def flush(self) -> None:
-        """Make new keys durable. A key without its record is announced at its next use."""
-        if self._db.in_transaction:
-            self._db.execute("COMMIT")
+    def retire(self, subject: str, numbers: Iterable[int]) -> None:
+        """Use these keys of a subject no more; what the subject does next gets a new key."""
+        self._retired.update(numbers)
+        for owner in [owner for owner in self._cache if owner[1] == subject]:
+            del self._cache[owner]
 
-    def destroy(self, subject: str, *, before: dict[str, int] | None = None) -> int:
-        """Forget a person in every log (up to a version each); how many keys were overwritten."""
-        self.flush()
-        gone = 0
-        for origin, version in self._db.execute(
-            "SELECT origin, version FROM keys WHERE subject = ? AND wrapped IS NOT NULL", (subject,)
-        ).fetchall():
-            if before is None or version <= before.get(origin, 0):
-                self._db.execute(
-                    "UPDATE keys SET wrapped = NULL"
-                    " WHERE origin = ? AND subject = ? AND version = ?",
-                    (origin, subject, version),
-                )
-                self._cache.pop((origin, subject), None)
-                gone += 1
-        if gone:
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return gone
+    def pending(self, subject: str) -> list[int]:
+        """Keys handed out for a subject whose rows the ledger does not have yet."""
+        return [number for number, owner in self._fresh.items() if owner == subject]
 
-    def retire(self, subject: str) -> dict[str, int]:
-        """Use no key of this subject again; the versions in each log that `destroy` must reach."""
-        rows = self._db.execute(
-            "SELECT origin, MAX(version) FROM keys WHERE subject = ? GROUP BY origin", (subject,)
-        ).fetchall()
-        for origin, version in rows:
-            self._retired[origin, subject] = version
-            self._cache.pop((origin, subject), None)
-        return dict(rows)
+    def destroy(self, numbers: Iterable[int]) -> None:
+        """Overwrite keys for good, in the file and in its write-ahead log."""
+        rows = [(number,) for number in numbers]
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany(
+            "UPDATE keys SET wrapped = NULL WHERE number = ? AND wrapped IS NOT NULL", rows
+        )
+        self._db.execute("COMMIT")
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def refill(self) -> None:
+        """Make spare keys, when few are left; one wait for the disk for a thousand of them."""
+        if self._end - self._next >= FEW_SPARE:
+            return
+        rows = []
+        for number in range(self._end, self._next + MANY_SPARE):
+            nonce = os.urandom(NONCE_BYTES)
+            rows.append((number, nonce + self._wrap.encrypt(nonce, os.urandom(32), _aad(number))))
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany("INSERT INTO keys VALUES (?, ?)", rows)
+        self._db.execute("COMMIT")
+        self._end = self._next + MANY_SPARE
 
     def close(self) -> None:
-        self.flush()
         self._db.close()
 
-    def _make(self, origin: str, subject: str, version: int) -> DataKey:
-        if not self._db.in_transaction:
-            self._db.execute("BEGIN IMMEDIATE")
-        key, nonce = os.urandom(32), os.urandom(NONCE_BYTES)
-        wrapped = nonce + self._wrap.encrypt(nonce, key, f"{origin}|{subject}|{version}".encode())
-        self._db.execute(
-            "INSERT INTO keys VALUES (?, ?, ?, ?)", (origin, subject, version, wrapped)
-        )
-        commitment = commit_to_key(origin, subject, version, key)
-        return DataKey(origin, subject, version, AESGCM(key), commitment, True)
+    def _take(self, origin: str, subject: str, version: int) -> DataKey:
+        if self._next >= self._end:
+            self.refill()
+        number, self._next = self._next, self._next + 1
+        wrapped = self._wrapped(number)
+        if wrapped is None:
+            raise KeyMissing(f"the spare key {number} is gone: seals.db is not this ledger's")
+        self._fresh[number] = subject
+        return replace(self._unwrap(origin, subject, version, number, wrapped), is_new=True)
 
-    def _unwrap(self, origin: str, subject: str, version: int, wrapped: bytes) -> DataKey:
-        aad = f"{origin}|{subject}|{version}".encode()
+    def _forget_cached(self) -> None:
+        """Drop what the ledger can answer for again; rows not yet committed it can't."""
+        fresh = set(self._fresh)
+        self._cache = {owner: key for owner, key in self._cache.items() if key.number in fresh}
+
+    def _wrapped(self, number: int) -> bytes | None:
+        row = self._db.execute("SELECT wrapped FROM keys WHERE number = ?", (number,)).fetchone()
+        return None if row is None else row[0]
+
+    def _unwrap(
+        self, origin: str, subject: str, version: int, number: int, wrapped: bytes
+    ) -> DataKey:
         try:
-            key = self._wrap.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], aad)
+            key = self._wrap.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _aad(number))
         except InvalidTag as error:
             raise KeyMissing(
                 f"the key of {subject} does not open: ledger.kek is not the one that wrapped it"
             ) from error
         commitment = commit_to_key(origin, subject, version, key)
-        return DataKey(origin, subject, version, AESGCM(key), commitment)
+        return DataKey(origin, subject, version, number, AESGCM(key), commitment)
+
+
+def _aad(number: int) -> bytes:
+    return f"ringback data key {number}".encode()
 
 
 def _base64url(data: bytes) -> str:

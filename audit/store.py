@@ -6,6 +6,7 @@
     cases     where each case's chain stands
     decisions one row an event: a second decision is refused by the key itself
     nodes     hashes of full tiles, the rows of higher tiles
+    keys      whose each data key is; the keys themselves lie in seals.db
     meta      format, last id of the inlet's stream, last ts, number of starts
 
 Everything of one commit, the head's signature and the stream id included, is one transaction
@@ -51,6 +52,10 @@ CREATE TABLE decisions (event TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHO
 CREATE TABLE nodes (
     log INTEGER NOT NULL, level INTEGER NOT NULL, n INTEGER NOT NULL, hash BLOB NOT NULL,
     PRIMARY KEY (log, level, n)
+) WITHOUT ROWID;
+CREATE TABLE keys (
+    subject TEXT NOT NULL, log INTEGER NOT NULL, version INTEGER NOT NULL, number INTEGER NOT NULL,
+    PRIMARY KEY (subject, log, version)
 ) WITHOUT ROWID;
 CREATE TABLE erasures (position INTEGER PRIMARY KEY, subject TEXT NOT NULL, keys TEXT NOT NULL);
 """
@@ -111,6 +116,7 @@ class Batch:
     rids: list[tuple[str, int]] = field(default_factory=list)
     nodes: list[tuple[int, int, int, bytes]] = field(default_factory=list)
     decisions: list[tuple[str, int]] = field(default_factory=list)
+    keys: list[tuple[str, int, int, int]] = field(default_factory=list)
     erasures: list[tuple[int, str, str]] = field(default_factory=list)
     cases: dict[str, Case] = field(default_factory=dict)
     logs: dict[int, Log] = field(default_factory=dict)
@@ -190,6 +196,22 @@ class Store:
     def last_case_no(self) -> int:
         return int(self._db.execute("SELECT COALESCE(MAX(case_no), 0) FROM cases").fetchone()[0])
 
+    def latest_key(self, log: int, subject: str) -> tuple[int, int] | None:
+        """(version, number) of a subject's newest data key in a log."""
+        row = self._db.execute(
+            "SELECT version, number FROM keys WHERE subject = ? AND log = ?"
+            " ORDER BY version DESC LIMIT 1",
+            (subject, log),
+        ).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def keys_of(self, subject: str) -> list[int]:
+        rows = self._db.execute("SELECT number FROM keys WHERE subject = ?", (subject,))
+        return [row[0] for row in rows]
+
+    def last_key(self) -> int:
+        return int(self._db.execute("SELECT COALESCE(MAX(number), 0) FROM keys").fetchone()[0])
+
     def erasures(self) -> list[tuple[str, str]]:
         return self._db.execute("SELECT subject, keys FROM erasures ORDER BY position").fetchall()
 
@@ -204,6 +226,8 @@ class Store:
                 db.executemany("INSERT INTO nodes VALUES (?, ?, ?, ?)", batch.nodes)
             if batch.decisions:
                 db.executemany("INSERT INTO decisions VALUES (?, ?)", batch.decisions)
+            if batch.keys:
+                db.executemany("INSERT INTO keys VALUES (?, ?, ?, ?)", batch.keys)
             if batch.erasures:
                 db.executemany("INSERT INTO erasures VALUES (?, ?, ?)", batch.erasures)
             db.executemany(

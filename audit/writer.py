@@ -102,7 +102,7 @@ class Ledger:
             self._signers: dict[int, Signer] = {}
             self._store = Store(self.path / "ledger.db")
             kek = read_or_make_secret(data / "secrets" / "ledger.kek")
-            self._seals = Seals(self.path / "seals.db", kek)
+            self._seals = Seals(self.path / "seals.db", kek, first_free=self._store.last_key() + 1)
             self._logs = {log.log: log for log in self._store.logs()}
             self._by_year = {(log.retention, log.year): log for log in self._logs.values()}
             self._cases: dict[str, Case] = {}
@@ -117,7 +117,6 @@ class Ledger:
             self.dropped = self.refused = 0
             self._own_records = 0
             self._finish_erasures()
-            self._announced: set[tuple[int, str, int]] = set()
             self._absent: set[str] = set()
             self.publisher = Publisher(
                 self.path,
@@ -174,9 +173,10 @@ class Ledger:
         }
 
     def tick(self) -> None:
-        """Write the hourly `case.heads` of each log that is due; cheap when none is."""
+        """Do what is due between commits: the hourly `case.heads`, and spare keys."""
         with self._lock:
             self._usable()
+            self._seals.refill()
             now = self._now()
             due = [
                 log
@@ -270,8 +270,9 @@ class Ledger:
                 log.stopped = True
 
     def _finish_erasures(self) -> None:
-        for subject, keys in self._store.erasures():
-            self._seals.destroy(subject, before=json.loads(keys))
+        numbers = [number for _, keys in self._store.erasures() for number in json.loads(keys)]
+        if numbers:
+            self._seals.destroy(numbers)
 
     def _usable(self) -> None:
         if self._failed is not None:
@@ -297,13 +298,13 @@ class Ledger:
                 log.ts = self._last_ts
                 text = head_text(log.origin, log.size, log.tree.root())
                 log.note = text + "\n" + self._signer(log).sign(text)
-            self._seals.flush()
             self._store.commit(
                 batch,
                 [("ts", self._last_ts), ("starts", self._starts), ("stream", self._stream_id)],
             )
-            for _, subject, keys in batch.erasures:
-                self._seals.destroy(subject, before=json.loads(keys))
+            self._seals.committed()
+            for _, _, keys in batch.erasures:
+                self._seals.destroy(json.loads(keys))
         except BaseException as error:
             self._failed = error
             raise
@@ -388,8 +389,10 @@ class Ledger:
             decided[event] = position
             batch.decisions.append((event, position))
         elif kind == "key.destroyed" and leaf["subject"]:
-            keys = json.dumps(self._seals.retire(leaf["subject"]), sort_keys=True)
-            batch.erasures.append((position, leaf["subject"], keys))
+            subject = leaf["subject"]
+            numbers = [*self._store.keys_of(subject), *self._seals.pending(subject)]
+            self._seals.retire(subject, numbers)
+            batch.erasures.append((position, subject, json.dumps(numbers)))
 
     def _check(self, record: Record) -> Record:
         """The producer's fields as a leaf without the writer's; RecordRefused names the fault."""
@@ -435,23 +438,28 @@ class Ledger:
     def _seal(self, batch: Batch, log: Log, rid: str, opened: list[tuple[str, str, str]]) -> Record:
         sealed = {}
         for path, subject, value in opened:
-            key = self._seals.key_for(log.origin, subject)
-            self._announce(batch, log, key)
+            key = self._key_for(batch, log, subject)
             sealed[path] = self._seals.seal(key, rid, path, value)
         return sealed
 
-    def _announce(self, batch: Batch, log: Log, key: DataKey) -> None:
-        """Put `key.created` in front of a key's first use in a log."""
-        known = (log.log, key.subject, key.version)
-        if known in self._announced:
-            return
-        rid = f"ledger/{log.origin}/{key.subject}/{key.version}/key.created"
-        if key.is_new or not self._store.known_rids([rid]):
+    def _key_for(self, batch: Batch, log: Log, subject: str) -> DataKey:
+        """A subject's data key; `key.created` goes in front of its first use in a log."""
+        key = self._seals.key_for(
+            log.origin, subject, partial(self._latest_key, batch, log.log, subject)
+        )
+        if key.is_new:
+            batch.keys.append((subject, log.log, key.version, key.number))
+            rid = f"{OWN_RID}{log.origin}/{subject}/{key.version}/key.created"
             body = {"com": key.commitment, "version": key.version}
-            self._write(batch, log, "key.created", body, rid=rid, subject=key.subject)
-        if len(self._announced) > CACHED_CASES:
-            self._announced.clear()
-        self._announced.add(known)
+            self._write(batch, log, "key.created", body, rid=rid, subject=subject)
+        return key
+
+    def _latest_key(self, batch: Batch, log: int, subject: str) -> tuple[int, int] | None:
+        if batch.erasures:  # only then may a key of this very commit have left the cache
+            pending = [row[2:] for row in batch.keys if row[0] == subject and row[1] == log]
+            if pending:
+                return max(pending)
+        return self._store.latest_key(log, subject)
 
     def _find(self, name: str) -> Case | None:
         found = self._cases.get(name)
@@ -547,7 +555,7 @@ class Ledger:
         """Move a body that is too large for a leaf to cas/, sealed under its subject's key."""
         subject = leaf["subject"] or "log"
         data = orjson.dumps(leaf["body"], option=orjson.OPT_SORT_KEYS)
-        key = self._seals.key_for(log.origin, subject)
+        key = self._key_for(batch, log, subject)
         sealed = self._seals.seal_bytes(key, leaf["rid"], data)
         digest = sha256(sealed).hexdigest()
         write_atomically(payload_file(self.directory(log), digest), sealed, durable=True)

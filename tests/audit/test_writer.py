@@ -15,8 +15,8 @@ import pytest
 from audit.errors import KeyMissing, LedgerDamaged, LedgerFailed, LedgerLocked, NotInLedger
 from audit.keys import read_secret
 from audit.prove import proof_holds
-from audit.read import case_records, event_records, head, inclusion_proof, record_position
-from audit.seal import Disclosure, Seals, disclosure_matches
+from audit.read import case_records, disclose, event_records, head, inclusion_proof, record_position
+from audit.seal import Disclosure, disclosure_matches
 from audit.verify import SELF_CONSISTENT, Report, verify_log
 from tests.audit.conftest import OpenLedger
 from tests.audit.records import TRANSPORT_KEY, Clock, log_path, record, story
@@ -320,30 +320,25 @@ def test_a_personal_value_is_sealed_disclosed_singly_and_forgotten(
     entry = leaf["body"]["sealed"]["payee.name"]
     assert set(entry) == {"subject", "ct", "com"}
     assert "株式会社".encode() not in (tmp_path / "ledger" / "ledger.db").read_bytes()
-    kek = read_secret(tmp_path / "secrets" / "ledger.kek")
-    seals = Seals(tmp_path / "ledger" / "seals.db", kek)
-    disclosure = seals.open(leaf["origin"], leaf["rid"], "payee.name", entry)
+    disclosure = disclose(tmp_path, leaf, "payee.name")
     assert disclosure.value == "ACME 株式会社"
     assert disclosure_matches(disclosure, entry["com"])
     false = Disclosure(disclosure.path, "ACME Ltd", disclosure.salt)
     assert not disclosure_matches(false, entry["com"])
     with pytest.raises(KeyMissing, match="does not open"):
-        seals.open(leaf["origin"], "another", "payee.name", entry)
-    seals.close()
+        disclose(tmp_path, leaf | {"rid": "another"}, "payee.name")
     # Forgetting is a record; the key goes after it is durable.
     ledger = open_ledger()
     ledger.append_many([record("key.destroyed", None, 1, subject="acc_e1")])
     again = story("e1", personal=True)[1] | {"rid": "rb:events:0/e1/again"}
     ledger.append_many([again])
     ledger.close()
-    seals = Seals(tmp_path / "ledger" / "seals.db", kek)
     with pytest.raises(KeyMissing, match="destroyed"):
-        seals.open(leaf["origin"], leaf["rid"], "payee.name", entry)
+        disclose(tmp_path, leaf, "payee.name")
     later = case_records(tmp_path, "case-e1~2")[-1]
     new = later["body"]["sealed"]["payee.name"]
     assert new["key"] == 2
-    assert seals.open(leaf["origin"], later["rid"], "payee.name", new).value == "ACME 株式会社"
-    seals.close()
+    assert disclose(tmp_path, later, "payee.name").value == "ACME 株式会社"
     verified(tmp_path)
 
 
@@ -355,12 +350,11 @@ def test_a_key_destroyed_and_used_in_one_commit_is_two_keys(
     again = story("e1", personal=True)[1] | {"rid": "rb:events:0/e1/again"}
     ledger.append_many([*story("e1", personal=True), forget, again])
     ledger.close()
-    kek = read_secret(tmp_path / "secrets" / "ledger.kek")
-    seals = Seals(tmp_path / "ledger" / "seals.db", kek)
     later = case_records(tmp_path, "case-e1~2")[-1]
-    entry = later["body"]["sealed"]["payee.name"]
-    assert seals.open(later["origin"], later["rid"], "payee.name", entry).value == "ACME 株式会社"
-    seals.close()
+    first = case_records(tmp_path, "case-e1")[1]
+    with pytest.raises(KeyMissing, match="destroyed"):
+        disclose(tmp_path, first, "payee.name")
+    assert disclose(tmp_path, later, "payee.name").value == "ACME 株式会社"
     verified(tmp_path)
 
 
