@@ -44,6 +44,7 @@ class Engine(_Part):
     epoch_seconds: Annotated[float, Field(gt=0, le=10)] = 0.25
     cache_entities: Annotated[int, Field(ge=100)] = 50_000
     batch: Annotated[int, Field(ge=1, le=10_000)] = 200
+    anomaly: bool = True
     silence_seconds: Annotated[float, Field(gt=0)] = 3.0
 
 
@@ -64,6 +65,7 @@ class Settings(_Part):
     version: Literal[1] = 1
     bank: str = "bank.example"
     tenant: str = "main"
+    mode: Literal["act", "observe"] = "act"
     base_currency: str = "CNY"
     redis_url: str | None = None
     http: str = "127.0.0.1:8080"

@@ -66,7 +66,7 @@ class Parts:
 
 def stages(settings: Settings, rules: RuleSet, parts: Parts) -> Stages:
     """Assemble the way from its parts."""
-    from features import model  # River alone takes a second to import
+    from features import anomaly, model  # River alone takes a second to import
 
     engine = settings.engine
     tiers = []
@@ -101,6 +101,7 @@ def stages(settings: Settings, rules: RuleSet, parts: Parts) -> Stages:
             parts.journal,
             parts.tick_ns,
             parts.sequenced,
+            (anomaly.HalfSpaceTrees, anomaly.HalfSpaceTrees.load) if engine.anomaly else None,
         ),
         judge=Judging(
             lambda: rules,
@@ -112,6 +113,7 @@ def stages(settings: Settings, rules: RuleSet, parts: Parts) -> Stages:
             parts.nonce_key,
             parts.now_us,
             parts.tick_ns,
+            settings.mode,
         ),
         outlet=parts.outlet,
     )

@@ -66,6 +66,8 @@ class Judging:
     """The judging stage of one process.
 
     ``now_us`` is the clock of decisions: the wall's in the live flow, the event's own in a replay.
+    ``mode`` is ``act``; ``observe`` (decide, record, answer approve, contact nobody); or
+    ``backfill`` (decide nothing: only what was scored is kept, so that labels find it).
     """
 
     def __init__(
@@ -79,7 +81,9 @@ class Judging:
         nonce_key: bytes,
         now_us: Callable[[events.Moment | None], int],
         tick_ns: Ticker,
+        mode: str = "act",
     ) -> None:
+        self.mode = mode
         self.rules, self.cabinet, self.effects = rules, cabinet, effects
         self.recorder, self.scoreds, self.shards = recorder, scoreds, shards
         self.nonce_key, self.now_us, self.tick_ns = nonce_key, now_us, tick_ns
@@ -123,6 +127,8 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
         scored.sort(
             key=lambda fact: (fact.moment.time_us, fact.moment.partition, fact.moment.position)
         )
+        if stage.mode == "backfill":
+            return self._keep(scored), StatefulBatchLogic.RETAIN
         decided = self._decide(scored) if scored else []
         spoken = [fact for fact in values if isinstance(fact, Spoken)]
         for one in spoken:
@@ -131,6 +137,11 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
         if until:
             self._expire(until - GRACE_US)
         return decided, StatefulBatchLogic.RETAIN
+
+    def _keep(self, scored: list[Scored]) -> list[Decided]:
+        for fact in scored:
+            self._stage.scoreds.put(row_of(fact))
+        return [Decided(fact, {"decision": "none"}, replayed=False) for fact in scored]
 
     # --- deciding ---------------------------------------------------------------------------
 
@@ -168,7 +179,7 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
                 judged = judge(
                     fact.moment,
                     fact.features,
-                    fact.score,
+                    {"score": fact.score, "anomaly": fact.anomaly},
                     rules,
                     conversation,
                     now_us,
@@ -187,6 +198,7 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
             "event": moment.id,
             "decision": judged.outcome,
             "score": fact.score,
+            "anomaly": fact.anomaly,
             "reasons": judged.reasons,
             "model": fact.model._asdict(),
             "policy_sha256": rules.sha256,
@@ -196,11 +208,17 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
             "decided": events.rfc3339(now_us),
         }
         ask, expires_us = None, 0
-        if judged.outcome == "challenge":
+        if self._stage.mode == "observe":
+            decision |= {
+                "decision": "approve",
+                "would": {"decision": judged.outcome, "reasons": judged.reasons},
+            }
+        elif judged.outcome == "challenge":
             expires_us = now_us + rules.policy.answer_within_us
             ask = self._question(fact, now_us, expires_us, judged)
             decision["challenge"] = {"id": ask["id"], "expires": ask["expires"]}
-        records = self._stage.recorder.decided(fact, judged, decision, ask, now_us)
+        told = judged._replace(outcome=decision["decision"])
+        records = self._stage.recorder.decided(fact, told, decision, ask, now_us)
         return Leaving(moment.id, decision, fact.features, records, ask, moment.reply, expires_us)
 
     def _question(

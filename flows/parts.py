@@ -17,7 +17,7 @@ from flows.live import Place, run_flow, wall_us
 from flows.redis_server import PrivateRedis
 from flows.redis_state import script
 from flows.secrets import Secrets, read_secrets
-from risk.failing import fail_policy
+from risk.failing import FailDecision, FailLimits, Spent, fail_policy
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
     )
     ports = GatewayPorts(
         decide_script=script("decide"),
-        fail_policy=fail_policy,
+        fail_policy=fail_policy if settings.mode == "act" else _observed,
         clock=wall_us,
         ledger=LedgerReading(house.data),
     )
@@ -163,6 +163,12 @@ def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
         logging.getLogger("ringback.gateway").info("listens on %s:%s", at_host, at_port)
 
     _until_signal(lambda stop: serve(gateway_settings, ports, stop, ready))
+
+
+def _observed(amount_base: int | None, spent: Spent, limits: FailLimits, /) -> FailDecision:
+    """Observing answers approve whatever happens; what acting would have said goes with it."""
+    would = fail_policy(amount_base, spent, limits)
+    return FailDecision("approve", f"observe, {would.policy}", would.code)
 
 
 def notify(house: House, page: str) -> None:

@@ -7,6 +7,7 @@ model lies in the cut whole. Snapshots are files named by the SHA-256 of their b
 
 import hashlib
 import heapq
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from flows.walk import Described, ModelMark, Scored, Values
 from risk.labels import Known
 
 LESSONS_A_SNAPSHOT = 5_000
+EVENTS_AN_OPINION = 5_000
+log = logging.getLogger("ringback.model")
 
 
 class Model(Protocol):
@@ -31,6 +34,16 @@ class Model(Protocol):
     def lessons(self) -> int: ...
     def score_one(self, features: Values) -> float: ...
     def learn_one(self, features: Values, fraud: bool) -> None: ...
+    def dump(self) -> bytes: ...
+
+
+class Opinion(Protocol):
+    """A model that needs no label: how unlike everything before is this?"""
+
+    @property
+    def id(self) -> str: ...
+    def score_one(self, features: Values) -> float: ...
+    def learn_one(self, features: Values) -> None: ...
     def dump(self) -> bytes: ...
 
 
@@ -48,6 +61,7 @@ class Kept(NamedTuple):
     sha256: str
     since: int
     next_position: int
+    opinion_sha256: str | None = None
 
 
 class Snapshots:
@@ -72,6 +86,19 @@ class Snapshots:
                 part.replace(path)
         return digest
 
+    def find(self, model: str, digest: str) -> bytes | None:
+        """The bytes of a stored snapshot; None where they are gone or are not the named ones."""
+        if self._folder is None:
+            return None
+        path = self._folder / model / f"{digest}.model"
+        raw = path.read_bytes() if path.exists() else b""
+        return raw if hashlib.sha256(raw).hexdigest() == digest else None
+
+    def drop(self, model: str, digest: str) -> None:
+        """Delete a snapshot that nothing refers to any more."""
+        if self._folder is not None:
+            (self._folder / model / f"{digest}.model").unlink(missing_ok=True)
+
 
 class Scoring:
     """The model stage of one process: which model, and where its lessons are journalled.
@@ -88,9 +115,11 @@ class Scoring:
         journal: Callable[[list[Learnt]], None],
         tick_ns: Ticker,
         sequenced: bool = False,
+        opinion: "tuple[Callable[[], Opinion], Callable[[bytes], Opinion]] | None" = None,
     ) -> None:
         self.new, self.load, self.snapshots = new, load, snapshots
         self.journal, self.tick_ns, self.sequenced = journal, tick_ns, sequenced
+        self.opinion = opinion
 
     def logic(self, kept: Kept | None) -> "ModelLogic":
         """Build the model, or resume it from the cut."""
@@ -114,9 +143,46 @@ class ModelLogic(StatefulBatchLogic[Described | Known, Scored, Kept]):
             self._since, self._next = kept.since, kept.next_position
         self._waiting: list[tuple[int, Any]] = []
         self._mark = self._marked()
+        self._opinion_kept: list[str] = []
+        self._seen = 0
+        self._opinion = self._resumed_opinion(None if kept is None else kept.opinion_sha256)
 
     def _marked(self) -> ModelMark:
         return ModelMark(self._model.id, f"{self._sha256[:12]}+{self._since}", self._sha256)
+
+    def _resumed_opinion(self, sha256: str | None) -> Opinion | None:
+        """The unlabelled opinion as it was stored last.
+
+        Too large for each cut, it lies in a file of its own, written every `EVENTS_AN_OPINION`
+        events: a crash makes it forget at most that many events, and no decision on record.
+        """
+        if self._stage.opinion is None:
+            return None
+        new, load = self._stage.opinion
+        fresh = new()
+        if sha256 is None:
+            return fresh
+        self._opinion_kept.append(sha256)
+        raw = self._stage.snapshots.find(fresh.id, sha256)
+        if raw is None:
+            log.warning("%s: snapshot %s is gone; it begins anew", fresh.id, sha256[:12])
+            return fresh
+        return load(raw)
+
+    def _unlike(self, features: Values) -> int | None:
+        if self._opinion is None:
+            return None
+        anomaly = min(1000, max(0, round(self._opinion.score_one(features) * 1000)))
+        self._opinion.learn_one(features)
+        self._seen += 1
+        if self._seen % EVENTS_AN_OPINION == 0:
+            raw = self._opinion.dump()
+            self._opinion_kept.append(self._stage.snapshots.keep(self._opinion.id, raw))
+            # The cut may still name the former file; the one before that is named by nothing.
+            for digest in self._opinion_kept[:-3]:
+                self._stage.snapshots.drop(self._opinion.id, digest)
+            del self._opinion_kept[:-3]
+        return anomaly
 
     def on_batch(self, values: list[Described | Known]) -> tuple[list[Scored], bool]:
         if self._stage.sequenced:
@@ -146,6 +212,7 @@ class ModelLogic(StatefulBatchLogic[Described | Known, Scored, Kept]):
     def _score(self, fact: Described) -> Scored:
         began = self._stage.tick_ns()
         probability = self._model.score_one(fact.features)
+        anomaly = self._unlike(fact.features)
         fact.stages_us["model"] = (self._stage.tick_ns() - began) // 1000
         return Scored(
             fact.moment,
@@ -155,6 +222,7 @@ class ModelLogic(StatefulBatchLogic[Described | Known, Scored, Kept]):
             self._mark,
             fact.stages_us,
             self._model.lessons,
+            anomaly,
         )
 
     def _learn(self, label: Known) -> Learnt:
@@ -171,7 +239,8 @@ class ModelLogic(StatefulBatchLogic[Described | Known, Scored, Kept]):
     def snapshot(self) -> Kept:
         if self._raw is None:
             self._raw = self._model.dump()
-        return Kept(self._raw, self._sha256, self._since, self._next)
+        opinion = self._opinion_kept[-1] if self._opinion_kept else None
+        return Kept(self._raw, self._sha256, self._since, self._next, opinion)
 
 
 def lesson_json(learnt: Learnt) -> bytes:

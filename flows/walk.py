@@ -33,7 +33,8 @@ class ModelMark(NamedTuple):
 class Scored(NamedTuple):
     """A described moment with the model's word: a score 0-1000 and the exact probability.
 
-    ``lessons`` is how many the model had learnt by then.
+    ``lessons`` is how many the model had learnt by then; ``anomaly`` (0-1000) the second,
+    unlabelled opinion: how unlike everything before.
     """
 
     moment: Moment
@@ -43,6 +44,7 @@ class Scored(NamedTuple):
     model: ModelMark
     stages_us: dict[str, int]
     lessons: int
+    anomaly: int | None = None
 
 
 class Spoken(NamedTuple):

@@ -125,7 +125,7 @@ def _event_values(moment: events.Moment) -> dict[str, Value]:
 def judge(
     moment: events.Moment,
     features: Mapping[str, Value],
-    score: int,
+    opinions: Mapping[str, int | None],
     rules: RuleSet,
     conversation: Conversation,
     now_us: int,
@@ -136,7 +136,8 @@ def judge(
     ``lessons`` is how many the model has learnt; one that has learnt few is not acted upon, since
     after its first fraud it finds every payment like that fraud.
     """
-    values = {**features, **_event_values(moment), "score": score}
+    values = {**features, **_event_values(moment), **opinions}
+    score = opinions["score"] or 0
     held = list(hits(rules.rules, moment.type, values))
     reasons: list[dict[str, Any]] = []
     outcome = "approve"

@@ -78,7 +78,7 @@ def read_rules(document: Mapping[str, Any], feature_names: Collection[str]) -> t
     """Make rules of a parsed file (format 1), or raise `BadRules`."""
     if document.get("version") != 1:
         raise BadRules(f"rules: needed 'version: 1', got {document.get('version')!r}")
-    names = {*feature_names, *EVENT_NAMES, "score"}
+    names = {*feature_names, *EVENT_NAMES, "score", "anomaly"}
     rules: list[Rule] = []
     for row in document.get("rules", ()):
         ident = str(row.get("id"))
