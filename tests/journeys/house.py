@@ -243,7 +243,7 @@ class Bank:
             "channel": "app",
             "amount": "9800.00",
             "currency": "CNY",
-            "payee": {"account": "ACME-0042", "name": "ACME Trading", "country": "CN"},
+            "payee": {"account": f"ACME-{customer}", "name": "ACME Trading", "country": "CN"},
             "kind": "transfer",
         } | changes
 

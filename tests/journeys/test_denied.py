@@ -39,7 +39,7 @@ def test_a_denied_payment_is_declined_and_teaches_that_it_was_fraud(house: House
 
             # Who is paid by a fraud is marked by it: the next one who pays there is told so.
             async def marked() -> bool:
-                later = await bank.pay("clara", amount="20.00")
+                later = await bank.pay("clara", amount="20.00", payee={"account": "ACME-boris"})
                 features = await bank.features(later["event"])
                 return bool(features["payee.fraud_count.30d"] == 1)
 
