@@ -34,7 +34,8 @@ from flows.parts import House, open_house
 from flows.simulate import Customer, Happening, World
 from flows.supervise import spawn
 from notifiers.client import CustomerClient
-from risk.privacy import field_key, web_token
+from risk import names
+from risk.privacy import Tokens, field_key, web_token
 
 if TYPE_CHECKING:
     from flows.run import Running
@@ -96,6 +97,8 @@ def play(running: "Running", say: Callable[[str], None]) -> None:
     """Start the player beside the parts, and tell where to look and how to answer."""
     house = running.house
     told = house.run
+    you = Tokens(house.secrets.token_root, house.settings.tenant).token("customer", YOU)
+    running.connect().hset(names.META, "demo_customer", you)  # whose questions /you shows
     line = [sys.executable, "-m", "flows.demo", "--data", str(house.data)]
     line += ["--parent", str(os.getpid())]
     running.supervisor.add("demo", lambda: spawn(line, house.data / "log" / "demo.log"))
