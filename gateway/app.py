@@ -12,10 +12,13 @@ from aiohttp import web
 from redis.exceptions import RedisError
 
 from gateway import accept, challenges, customers, deadline, labels
+from gateway.board import Board
 from gateway.callers import Callers
 from gateway.edge import Edge
 from gateway.events import Events, Intake
+from gateway.health import Health
 from gateway.inbox import Inbox
+from gateway.live import Live
 from gateway.metrics import Metrics
 from gateway.pages import Pages
 from gateway.ports import GatewayPorts, GatewaySettings
@@ -60,13 +63,15 @@ async def serve(
         if partitions is None:
             return
         parts = _parts(settings, ports, turns, replies, partitions, gateway)
-        app = _application(settings, ports, parts)
+        app = _application(settings, ports, parts, stop)
         runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await runner.setup()
         try:
             site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
             await site.start()
-            tasks.append(_start(replies.run(end)))
+            await parts.board.start()
+            replies.listeners.append(parts.board.hear)
+            tasks += [_start(replies.run(end)), _start(parts.board.run(end))]
             if settings.inbox:
                 inbox = Inbox(fetcher, turns, parts.intake, parts.metrics, gateway)
                 tasks.append(_start(inbox.run(end)))
@@ -123,6 +128,7 @@ class Parts:
     intake: Intake
     labels: labels.Labels
     pages: Pages
+    board: Board
 
 
 def _parts(
@@ -175,10 +181,13 @@ def _parts(
         intake=intake,
         labels=taking,
         pages=Pages(settings.public_url),
+        board=Board(turns, metrics, ports.ledger, ports.clock),
     )
 
 
-def _application(settings: GatewaySettings, ports: GatewayPorts, parts: Parts) -> web.Application:
+def _application(
+    settings: GatewaySettings, ports: GatewayPorts, parts: Parts, stop: asyncio.Event
+) -> web.Application:
     calls = Events(
         intake=parts.intake,
         turns=parts.turns,
@@ -201,6 +210,18 @@ def _application(settings: GatewaySettings, ports: GatewayPorts, parts: Parts) -
     )
     reached = customers.Customers(parts.turns, parts.edge, parts.callers, ports)
     app = web.Application(middlewares=[as_problems], client_max_size=settings.batch_bytes)
-    for part in (calls, parts.labels, reached, asked, parts.pages):
+    live = Live(
+        settings=settings,
+        board=parts.board,
+        turns=parts.turns,
+        replies=parts.replies,
+        edge=parts.edge,
+        callers=parts.callers,
+        pages=parts.pages,
+        ports=ports,
+        stopping=stop,
+    )
+    health = Health(parts.turns, parts.replies, parts.board, parts.metrics)
+    for part in (calls, parts.labels, reached, asked, live, health, parts.pages):
         app.add_routes(part.routes())
     return app

@@ -16,7 +16,9 @@ JSON = {"Content-Type": "application/json"}
 
 async def _untouched(bank: Bank) -> bool:
     keys = set(await bank.redis.keys("*"))
-    return keys <= {names.META.encode()}
+    return keys <= {names.META.encode(), names.INBOX.encode()} and not await bank.redis.xlen(
+        names.INBOX
+    )
 
 
 def test_each_refusal_names_the_field_what_was_needed_and_what_was_got(
