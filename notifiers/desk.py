@@ -129,7 +129,7 @@ class Desk:
         return await self._outbox.change(change, fence=self._lease.fence)
 
     async def _load(self) -> None:
-        for known in await self._outbox.change(rows.known):
+        for known in await self._outbox.look(rows.known):
             payee = self._payee(known.ask)
             draw, code, digest = tie(self._answer_key, known.ask, payee, set(), known.draw)
             asked = Asked(
@@ -151,7 +151,7 @@ class Desk:
     # -- reading ---------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        position = await self._outbox.change(rows.position)
+        position = await self._outbox.look(rows.position)
         while True:
             async with _patience("reading questions"):
                 got: Any = await self._redis.xread(
@@ -272,11 +272,13 @@ class Desk:
                 sent = await self._send_some()
             if not sent:
                 waits = 0.25
-                if await self._outbox.change(_gated(self._durable)):
+                if await self._outbox.look(_gated(self._durable)):
                     waits = 0.004  # a decision is about to become durable
                 await self._sleep(waits)
 
     async def _send_some(self) -> bool:
+        if not await self._outbox.look(rows.anything_due):
+            return False
         now = self._clock()
         await self._refresh_mark()
         given_up = await self._write(lambda c: rows.overdue(c, now.timestamp()))
@@ -492,7 +494,7 @@ class Desk:
         script = self._redis.register_script(_TELL)
         while True:
             self._tell.clear()
-            effects = await self._outbox.change(lambda c: rows.some_effects(c, 0))
+            effects = await self._outbox.look(lambda c: rows.some_effects(c, 0))
             while effects:
                 async with _patience("telling the flow"):
                     pipe = self._redis.pipeline(transaction=False)
@@ -519,7 +521,7 @@ class Desk:
                     await self._write(_forgotten(gone))
 
     async def _status(self) -> dict[Any, Any]:
-        counts = await self._outbox.change(rows.counts)
+        counts = await self._outbox.look(rows.counts)
         at = write_time(self._clock())
         return {
             kind: orjson.dumps(

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import socket
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -100,7 +101,7 @@ async def _stand_by(
 ) -> leader.Lease | None:
     while not stop.is_set():
         try:
-            above = await outbox.change(rows.newest_fence)
+            above = await outbox.look(rows.newest_fence)
             lease = await leader.take(redis, settings.holder, above)
         except (RedisError, OSError, TimeoutError) as failed:
             log.warning("standing by: Redis: %s", failed)
@@ -148,7 +149,7 @@ async def _lead(
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             work.result()
-    except (Fenced, LeaseLost) as ended:
+    except (Fenced, LeaseLost, sqlite3.OperationalError) as ended:
         log.warning("leading: term %d is over: %s", lease.fence, ended)
     finally:
         if leading is not None:

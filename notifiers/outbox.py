@@ -83,6 +83,13 @@ class Outbox:
         self._waiting.put(_Queued(change, fence, loop, future))
         return await future
 
+    async def look(self, look: "Change[_T]") -> _T:
+        """Read what is committed, after all changes asked for before; takes no lock."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[_T] = loop.create_future()
+        self._waiting.put(_Queued(look, None, loop, future, writes=False))
+        return await future
+
     def close(self) -> None:
         """Finish what is queued, and close the file."""
         self._waiting.put(None)
@@ -109,7 +116,10 @@ class _Queued:
         fence: int | None,
         loop: asyncio.AbstractEventLoop,
         future: "asyncio.Future[Any]",
+        *,
+        writes: bool = True,
     ) -> None:
+        self.writes = writes
         self._change = change
         self._fence = fence
         self._loop = loop
@@ -147,8 +157,10 @@ def _commit(connection: sqlite3.Connection, group: list[_Queued]) -> None:
     if not group:
         return
     failed: Exception | None = None
+    # A group that only reads takes no lock: a leader that freezes while idle holds up nobody.
+    begin = "BEGIN IMMEDIATE" if any(queued.writes for queued in group) else "BEGIN"
     try:
-        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(begin)
         for queued in group:
             queued.run(connection)
         connection.execute("COMMIT")

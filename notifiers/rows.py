@@ -182,6 +182,12 @@ def claim(
     return claimed
 
 
+def anything_due(connection: sqlite3.Connection) -> bool:
+    """Say whether any message waits to go out."""
+    found = connection.execute("SELECT 1 FROM messages WHERE state = 'due' LIMIT 1").fetchone()
+    return found is not None
+
+
 def overdue(connection: sqlite3.Connection, now: float) -> list[Row]:
     """Give up what is past its time and not proved taken."""
     rows = connection.execute(

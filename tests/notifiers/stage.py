@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from redis.asyncio import Redis
@@ -99,7 +99,7 @@ class Flow:
                     await self.make_durable()
                 await asyncio.sleep(0.003)
 
-    async def __aenter__(self) -> "Flow":
+    async def __aenter__(self) -> Self:
         self._ledger = asyncio.create_task(self._write_ledger())
         return self
 

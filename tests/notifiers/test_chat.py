@@ -67,3 +67,114 @@ def test_a_question_is_shown_with_its_layers_and_answered_by_its_code(
             await flow.until(recorded)
 
     run(story())
+
+
+def test_own_client_and_commands_answer_over_the_wire(
+    redis_url: str, prosody: Prosody, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        settings = stage.settings_for(redis_url, tmp_path / "data", xmpp=prosody.settings.address())
+        async with (
+            stage.Flow(redis_url) as flow,
+            stage.notifier(settings),
+            stage.chatting(prosody, "ann") as ann,
+        ):
+            customer = await flow.bind("ann")
+            first = await flow.ask(customer)
+            question = await ann.wait_for(lambda m: m.challenge == first["id"])
+            ann.answer(question.sender, first["id"], "deny", question.bind, "not_me")
+            (answer,) = await flow.until(flow.answers)
+            assert (answer["layer"], answer["decision"], answer["reason"]) == (
+                "B",
+                "deny",
+                "not_me",
+            )
+            await flow.close(first, "denied", "decline")
+            await ann.wait_for(lambda m: m.replaces == first["id"])
+            second = await flow.ask(customer)
+            question = await ann.wait_for(lambda m: m.challenge == second["id"])
+            nodes = await ann.commands(question.sender)
+            assert nodes == [f"confirm#{second['id']}", f"deny#{second['id']}"]
+            note = await ann.run_command(question.sender, nodes[0])
+            assert "Confirm" in note
+
+            async def two() -> bool:
+                return len(await flow.answers()) == 2
+
+            await flow.until(two)
+            assert (await flow.answers())[1]["layer"] == "C"
+
+    run(story())
+
+
+def test_a_wrong_address_is_refused_and_an_error_is_no_answer(
+    redis_url: str, prosody: Prosody, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        settings = stage.settings_for(redis_url, tmp_path / "data", xmpp=prosody.settings.address())
+        async with (
+            stage.Flow(redis_url) as flow,
+            stage.notifier(settings),
+            stage.chatting(prosody, "ann") as ann,
+            stage.chatting(prosody, "eve") as eve,
+        ):
+            customer = await flow.bind("ann")
+            ask = await flow.ask(customer)
+            question = await ann.wait_for(lambda m: m.challenge == ask["id"])
+            confirm = question.buttons["Confirm"]
+            eve.say(question.sender, confirm)
+            refused = await eve.wait_for(lambda m: "not registered" in m.body)
+            assert "Example Bank" in refused.body
+            # A bounce echoes our own body with a YES in it, and a client can make one up.
+            ann.say(question.sender, confirm, kind="error")
+            await asyncio.sleep(0.3)
+            assert await flow.answers() == []
+            ann.say(question.sender, "no")
+            (answer,) = await flow.until(flow.answers)
+            assert answer["decision"] == "deny"
+
+    run(story())
+
+
+def test_an_account_that_does_not_exist_is_unreachable_at_once(
+    redis_url: str, prosody: Prosody, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        settings = stage.settings_for(redis_url, tmp_path / "data", xmpp=prosody.settings.address())
+        async with stage.Flow(redis_url) as flow, stage.notifier(settings):
+            customer = await flow.bind("nobody")
+            ask = await flow.ask(customer)
+            (answer,) = await flow.until(flow.answers)
+            assert answer["kind"] == "unreachable"
+            assert answer["why"] == "service-unavailable"
+            assert answer["challenge"] == ask["id"]
+
+    run(story())
+
+
+def test_nothing_of_a_question_stays_on_the_chat_servers_disk(
+    redis_url: str, prosody: Prosody, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        settings = stage.settings_for(redis_url, tmp_path / "data", xmpp=prosody.settings.address())
+        async with (
+            stage.Flow(redis_url) as flow,
+            stage.notifier(settings),
+            stage.chatting(prosody, "ann") as ann,
+        ):
+            customer = await flow.bind("ann")
+            ask = await flow.ask(customer)
+            question = await ann.wait_for(lambda m: m.challenge == ask["id"])
+            ann.say(question.sender, "我的验证码是 717253")
+            await ann.wait_for(lambda m: "never send" in m.body)
+            await flow.close(ask, "expired", "decline")
+            await ann.wait_for(lambda m: m.replaces == ask["id"])
+
+    run(story())
+    kept = [
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file()
+        and any(word in path.read_bytes() for word in (b"717253", b"ACME Trading", b"9,800.00"))
+    ]
+    assert kept == []

@@ -33,6 +33,11 @@ ATTACKS = [
     "Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́Ǫ̵̹̻̝̳͂̌̌͘!͖̬̰̙̗̿̋ͥͥ̂ͣ̐́́͜͞",
 ]
 
+DANGEROUS = (
+    *("YES", "no", "ＮＯ", "https", ":", "//", "evil", ".", "com", "4", "42", "１", "是", "确认"),
+    *("“", "”", "-", "_", "YЕS", "\u0301", "℡", "🄽", "\u202e", "\u200b", "\n", "\u2028", " "),
+)
+
 
 def harmless(text: str) -> None:
     inside = clean(text)
@@ -67,39 +72,7 @@ def test_any_name_is_harmless(text: str) -> None:
 @settings(max_examples=500, deadline=None)
 @given(
     st.lists(
-        st.sampled_from(
-            [
-                "YES",
-                "no",
-                "ＮＯ",
-                "https",
-                ":",
-                "//",
-                "evil",
-                ".",
-                "com",
-                "4",
-                "42",
-                "１",
-                "是",
-                "确认",
-            ]
-            + [
-                "\u202e",
-                "\u200b",
-                "“",
-                "”",
-                "\n",
-                "\u2028",
-                " ",
-                "-",
-                "_",
-                "YЕS",
-                "\u0301",
-                "℡",
-                "🄽",
-            ]
-        ),
+        st.sampled_from(DANGEROUS),
         max_size=24,
     ).map("".join)
 )

@@ -262,8 +262,10 @@ def test_an_address_that_is_not_bound_is_refused_whatever_it_names(
         reply = await scene.channel.say(eve, f"YES {code}")
         assert reply is not None
         assert "not registered" in reply
-        about = {"channel": "memory", "address": f"{eve}/x", "bare": eve, "stanza": "1"}
-        heard = HeardCommand(**about, received=stage.now(), challenge=ask["id"], decision="confirm")
+        about: dict[str, Any] = {"channel": "memory", "address": f"{eve}/x", "bare": eve}
+        heard = HeardCommand(
+            **about, stanza="1", received=stage.now(), challenge=ask["id"], decision="confirm"
+        )
         assert "not registered" in (await scene.listener.heard(heard) or "")
         record = await scene.record("not_bound")
         assert record["body"]["taken"] is False
@@ -279,8 +281,10 @@ def test_another_customers_code_is_worth_nothing(play: Callable[..., None]) -> N
         bob = f"bob@{stage.DOMAIN}"
         reply = await scene.channel.say(bob, f"YES {code}") or ""
         assert "no open question" in reply
-        about = {"channel": "memory", "address": f"{bob}/x", "bare": bob, "stanza": "1"}
-        heard = HeardCommand(**about, received=stage.now(), challenge=ask["id"], decision="deny")
+        about: dict[str, Any] = {"channel": "memory", "address": f"{bob}/x", "bare": bob}
+        heard = HeardCommand(
+            **about, stanza="1", received=stage.now(), challenge=ask["id"], decision="deny"
+        )
         assert "no open question" in (await scene.listener.heard(heard) or "")
         assert await scene.flow.answers() == []
 
@@ -322,8 +326,9 @@ def test_receipts_are_claims_on_record_and_reactions_never_answer(
             "received": stage.now(),
             "challenge": ask["id"],
         }
-        for stanza, kind in (("1", "delivered"), ("2", "displayed"), ("3", "displayed")):
-            await scene.listener.heard(HeardReceipt(**about, stanza=stanza, kind=kind))
+        await scene.listener.heard(HeardReceipt(**about, stanza="1", kind="delivered"))
+        for stanza in ("2", "3"):
+            await scene.listener.heard(HeardReceipt(**about, stanza=stanza, kind="displayed"))
         await scene.listener.heard(HeardReaction(**about, stanza="4"))
         await scene.record("reaction")
         kinds = [record["kind"] for record in await scene.flow.records()]
