@@ -1,0 +1,59 @@
+"""The floor for a replay: describe, score, judge, hear, learn in a plain loop.
+
+The same describers, model, rules and order as the flow; no engine, no I/O, no records.
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import cast
+
+from features import model, surface
+from features.anomaly import HalfSpaceTrees
+from features.catalogue import DESCRIBERS
+from features.describer import Profile
+from flows.files import Fact
+from flows.walk import Values
+from risk.challenge import Asked, Conversation
+from risk.events import Moment
+from risk.labels import Known
+from risk.policy import RuleSet, judge
+
+
+def run(facts: Iterable[Fact], rules: RuleSet) -> tuple[float, Counter[str], float]:
+    """Walk the facts; gives the seconds, the outcomes, and the sum of all probabilities."""
+    champion = model.champion()
+    held = [defaultdict[str, Profile](describer.new) for describer in DESCRIBERS]
+    talks = defaultdict[str, Conversation](Conversation)
+    scored: dict[str, tuple[Moment, Values]] = {}
+    outcomes, total, trees = Counter[str](), 0.0, HalfSpaceTrees()
+    began = time.perf_counter()
+    for at_us, moment, told in facts:
+        if moment is None:
+            name, fraud, source = cast("tuple[str, bool, str]", told)
+            of, values = scored.pop(name)
+            about = (of.time_us, of.customer, of.payee, of.device, of.ip, 0, 0, True)
+            label = Known(name, name, fraud, source, at_us, *about, values)
+            for describer, profiles in zip(DESCRIBERS, held, strict=True):
+                if owner := describer.entity_of_label(label):
+                    profiles[owner].hear(label)
+            champion.learn_one(values, fraud)
+            continue
+        values = dict(surface.describe(moment))
+        for describer, profiles in zip(DESCRIBERS, held, strict=True):
+            if owner := describer.entity(moment):
+                values.update((profile := profiles[owner]).describe(moment))
+                profile.observe(moment)
+        probability = champion.score_one(values)
+        score, now = min(1000, max(0, round(probability * 1000))), moment.accepted_us
+        talk = talks[moment.customer]
+        words = {"score": score, "anomaly": round(trees.score_one(values) * 1000)}
+        trees.learn_one(values)
+        judged = judge(moment, values, words, rules, talk, now, champion.lessons)
+        if judged.outcome == "challenge":
+            until = now + rules.policy.answer_within_us
+            talk.ask(Asked(moment.id, moment.id, now, until, moment.amount_base or 0))
+        scored[moment.id] = (moment, values)
+        outcomes[judged.outcome] += 1
+        total += probability
+    return time.perf_counter() - began, outcomes, total
