@@ -104,6 +104,7 @@ class Seals:
         self._cache: dict[tuple[str, str], DataKey] = {}
         self._retired: set[int] = set()
         self._fresh: dict[int, str] = {}
+        self._spare: dict[int, bytes] = {}
         if first_free is None:
             self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
             return
@@ -221,8 +222,9 @@ class Seals:
             return
         rows = []
         for number in range(self._end, self._next + MANY_SPARE):
-            nonce = os.urandom(NONCE_BYTES)
-            rows.append((number, nonce + self._wrap.encrypt(nonce, os.urandom(32), _aad(number))))
+            key, nonce = os.urandom(32), os.urandom(NONCE_BYTES)
+            rows.append((number, nonce + self._wrap.encrypt(nonce, key, _aad(number))))
+            self._spare[number] = key
         self._db.execute("BEGIN IMMEDIATE")
         self._db.executemany("INSERT INTO keys VALUES (?, ?)", rows)
         self._db.execute("COMMIT")
@@ -235,11 +237,15 @@ class Seals:
         if self._next >= self._end:
             self.refill()
         number, self._next = self._next, self._next + 1
-        wrapped = self._wrapped(number)
-        if wrapped is None:
-            raise KeyMissing(f"the spare key {number} is gone: seals.db is not this ledger's")
+        key = self._spare.pop(number, None)
+        if key is None:  # made before the last start
+            wrapped = self._wrapped(number)
+            if wrapped is None:
+                raise KeyMissing(f"the spare key {number} is gone: seals.db is not this ledger's")
+            key = self._opened(subject, number, wrapped)
         self._fresh[number] = subject
-        return replace(self._unwrap(origin, subject, version, number, wrapped), is_new=True)
+        commitment = commit_to_key(origin, subject, version, key)
+        return DataKey(origin, subject, version, number, AESGCM(key), commitment, True)
 
     def _forget_cached(self) -> None:
         """Drop what the ledger can answer for again; rows not yet committed it can't."""
@@ -253,14 +259,17 @@ class Seals:
     def _unwrap(
         self, origin: str, subject: str, version: int, number: int, wrapped: bytes
     ) -> DataKey:
+        key = self._opened(subject, number, wrapped)
+        commitment = commit_to_key(origin, subject, version, key)
+        return DataKey(origin, subject, version, number, AESGCM(key), commitment)
+
+    def _opened(self, subject: str, number: int, wrapped: bytes) -> bytes:
         try:
-            key = self._wrap.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _aad(number))
+            return self._wrap.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _aad(number))
         except InvalidTag as error:
             raise KeyMissing(
                 f"the key of {subject} does not open: ledger.kek is not the one that wrapped it"
             ) from error
-        commitment = commit_to_key(origin, subject, version, key)
-        return DataKey(origin, subject, version, number, AESGCM(key), commitment)
 
 
 def _aad(number: int) -> bytes:
