@@ -32,6 +32,7 @@ log = logging.getLogger("ringback.supervisor")
 _PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0)
 _CALM_SECONDS = 10.0
 _DRAIN_SECONDS = 8.0
+_FIRST_BEAT_SECONDS = 45.0  # a busy machine is not helped by starting what is starting again
 
 
 @dataclass
@@ -78,6 +79,7 @@ class Supervisor:
     stopping: bool = False
     _generation: int = 0
     _watched_since: float = 0.0
+    _spawned_ms: int = 0
 
     def add(self, name: str, start: Callable[[], "subprocess.Popen[bytes]"]) -> Part:
         """Add a part and start it."""
@@ -107,6 +109,7 @@ class Supervisor:
             self.flows.append(part)
             self._start(part)
         self._watched_since = time.monotonic()
+        self._spawned_ms = wall_us() // 1000
 
     def _start(self, part: Part) -> None:
         part.process = part.start()
@@ -163,11 +166,11 @@ class Supervisor:
         except redis.RedisError:
             self._watched_since = now
             return False
-        limit_ms = wall_us() // 1000 - self.silence_seconds * 1000
-        return any(
-            int(beats.get(str(number).encode(), b"0")) < limit_ms
-            for number in range(self.flow_processes)
-        )
+        now_ms = wall_us() // 1000
+        told = [int(beats.get(str(n).encode(), b"0")) for n in range(self.flow_processes)]
+        if min(told) < self._spawned_ms:
+            return now_ms - self._spawned_ms > _FIRST_BEAT_SECONDS * 1000
+        return min(told) < now_ms - self.silence_seconds * 1000
 
     def _restart_flow(self, why: str, now: float) -> None:
         first = self.flows[0]
