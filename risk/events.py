@@ -36,6 +36,7 @@ FORBIDDEN_NAMES = frozenset({"pan", "cvv", "cvc", "pin", "password", "otp"})
 SCANNED_FOR_CARDS = ("card", "memo", "detail", "user_agent", "payee.name")
 FUTURE_TOLERANCE = timedelta(minutes=5)
 LARGEST_BODY = 64 * 1024
+LONGEST_TEXT = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,10 @@ class Refused(ValueError):
 def _aware(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("needed RFC 3339 with an offset, got a time without one")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("needed a time of the years 1 to 9999 in UTC, got another") from None
 
 
 def _rfc3339(value: object) -> object:
@@ -87,7 +91,7 @@ Instant = Annotated[datetime, BeforeValidator(_rfc3339), AfterValidator(_aware)]
 Text = Annotated[str, BeforeValidator(_text)]
 Id = Annotated[Text, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
 Short = Annotated[Text, StringConstraints(min_length=1, max_length=140)]
-Long = Annotated[Text, StringConstraints(max_length=512)]
+Long = Annotated[Text, StringConstraints(max_length=LONGEST_TEXT)]
 Country = Annotated[Text, StringConstraints(pattern=r"^[A-Z]{2}$")]
 Ip = Annotated[Text, AfterValidator(_address)]
 
@@ -142,7 +146,7 @@ class Transaction(_Common):
     kind: Literal["transfer", "card", "cash", "bill"] | None = None
     card: Id | None = None
     terminal: Id | None = None
-    mcc: Annotated[Text, StringConstraints(pattern=r"^\d{4}$")] | None = None
+    mcc: Annotated[Text, StringConstraints(pattern=r"^[0-9]{4}$")] | None = None
     memo: Long | None = None
 
     @model_validator(mode="after")
@@ -208,12 +212,30 @@ def _walk(value: object) -> Iterator[tuple[str, str, object]]:
             stack.extend((f"{path}[{place}]", inner) for place, inner in enumerate(here))
 
 
-_DIGIT_RUN = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)")
+_DIGIT_GROUPS = re.compile(r"\d+(?:[ -]\d+)*")
+
+
+def _runs(text: str) -> Iterator[str]:
+    """Each run of 13-19 digits that begins and ends with a group: a card's expiry may follow it."""
+    for found in _DIGIT_GROUPS.findall(text):
+        groups = re.split(r"[ -]", found)
+        for first in range(len(groups)):
+            run = ""
+            for group in groups[first:]:
+                run += group
+                if len(run) > 19:
+                    break
+                if len(run) >= 13:
+                    yield run
 
 
 def holds_card_number(text: str) -> bool:
-    """True where a text holds a run of 13-19 digits that passes the Luhn check."""
-    return any(luhn(re.sub(r"[ -]", "", run)) for run in _DIGIT_RUN.findall(text))
+    """True where a text holds a run of 13-19 digits that passes the Luhn check.
+
+    Single spaces and hyphens may stand between groups of the run, and other digits beside it:
+    ``4111 1111 1111 1111 12/27`` holds one.
+    """
+    return any(luhn(run) for run in _runs(text))
 
 
 def screen(raw: object) -> None:
@@ -224,7 +246,9 @@ def screen(raw: object) -> None:
         if key.lower() in FORBIDDEN_NAMES
     ]
     for path, _, value in _walk(raw):
-        if path in SCANNED_FOR_CARDS and isinstance(value, str) and holds_card_number(value):
+        if path not in SCANNED_FOR_CARDS or not isinstance(value, str):
+            continue
+        if holds_card_number(value[:LONGEST_TEXT]):  # a longer one is refused for its length
             problems.append(Problem(path, "no card number in it", "a run of digits like a card's"))
     if problems:
         raise Refused(problems)
@@ -278,9 +302,8 @@ def _problem(error: Mapping[str, Any]) -> Problem:
         got = text.split(", got ", 1)[1]
     else:
         got = type(value).__name__ if not isinstance(value, str) else f"{len(value)} characters"
-    field = ".".join(place) or ("amount" if "amount" in text or "decimal" in text else "body")
-    if field == "body" and "currency" in text:
-        field = "currency"
+    # What a whole payment is refused for (no place) is its amount, or its currency's code.
+    field = ".".join(place) or ("currency" if "ISO 4217" in text else "amount")
     return Problem(field, needed, got)
 
 
@@ -323,7 +346,7 @@ def instant(time_us: int) -> datetime:
 
 def rfc3339(time_us: int) -> str:
     """Microseconds since 1970 as RFC 3339 in UTC with six digits."""
-    return instant(time_us).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return instant(time_us).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class Moment(NamedTuple):
