@@ -68,6 +68,8 @@ def open_sealed(key: bytes, sealed: str, aad: bytes) -> bytes:
     text = sealed[len(_SEAL_VERSION) :]
     try:
         boxed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        if base64.urlsafe_b64encode(boxed).decode().rstrip("=") != text:
+            raise SealBroken("seal: the bytes are spelt otherwise than a seal spells them")
         return AESGCM(key).decrypt(boxed[:NONCE_BYTES], boxed[NONCE_BYTES:], aad)
     except (InvalidTag, ValueError) as broken:
         raise SealBroken(
