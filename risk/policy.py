@@ -7,6 +7,7 @@ gets a milder action. A reached cap on questions means ``review``, never ``appro
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,6 +16,15 @@ from risk import events, money
 from risk.challenge import DAY_US, Conversation
 from risk.failing import FailLimits
 from risk.rules import MILD_TO_STRICT, OUTCOMES, Hit, Rule, Value, hits, read_rules, written
+
+_NAMES = ("version", "score", "score_acts_after_lessons", "asking", "fail_open")
+_ASKING = (
+    "per_customer_24h",
+    "open_at_once",
+    "answer_within_seconds",
+    "unsigned_confirm_limit_24h",
+)
+_FAIL_OPEN = ("below", "per_customer_hour", "per_payee_hour", "overall_hour")
 
 
 class BadPolicy(ValueError):
@@ -64,29 +74,61 @@ def _minor(document: Mapping[str, Any], name: str, currency: str) -> int:
     value = document.get(name)
     if not isinstance(value, str):
         raise BadPolicy(f"policy: needed an amount as text in {name!r}, got {value!r}")
-    return money.minor_units(value, currency)
+    try:
+        return money.minor_units(value, currency)
+    except money.BadAmount as wrong:
+        raise BadPolicy(f"policy: {name}: {wrong}") from wrong
+
+
+def _count(document: Mapping[str, Any], name: str, least: int = 0) -> int:
+    value = document.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BadPolicy(f"policy: needed an integer of at least {least} in {name!r}, got {value!r}")
+    return value
+
+
+def _section(found: Any, where: str, known: Collection[str]) -> Mapping[str, Any]:
+    if not isinstance(found, Mapping):
+        raise BadPolicy(f"policy: needed an object in {where!r}, got {found!r}")
+    for name in found:
+        if name not in known:
+            near = get_close_matches(str(name), known, n=1)
+            hint = f"; the nearest known name is {near[0]}" if near else ""
+            raise BadPolicy(f"policy: needed a known name in {where!r}, got {name!r}{hint}")
+    return found
+
+
+def _steps(rows: Any) -> tuple[Step, ...]:
+    if not isinstance(rows, list):
+        raise BadPolicy(f"policy: needed a list of steps in 'score', got {rows!r}")
+    steps: list[Step] = []
+    for found in rows:
+        row = _section(found, "score", ("at_least", "outcome"))
+        if row.get("outcome") not in OUTCOMES:
+            raise BadPolicy(f"policy: needed an outcome of {OUTCOMES}, got {row.get('outcome')!r}")
+        steps.append(Step(_count(row, "at_least"), row["outcome"]))
+    ranks = [(step.at_least, MILD_TO_STRICT[step.outcome]) for step in steps]
+    if ranks != sorted(ranks, reverse=True):
+        raise BadPolicy("policy: needed score steps from strict to mild with falling scores")
+    return tuple(steps)
 
 
 def read_policy(document: Mapping[str, Any], base: str) -> Policy:
     """Make a policy of a parsed file (format 1), or raise `BadPolicy`."""
     if document.get("version") != 1:
         raise BadPolicy(f"policy: needed 'version: 1', got {document.get('version')!r}")
-    steps = tuple(Step(int(row["at_least"]), str(row["outcome"])) for row in document["score"])
-    for step in steps:
-        if step.outcome not in OUTCOMES:
-            raise BadPolicy(f"policy: needed an outcome of {OUTCOMES}, got {step.outcome!r}")
-    ranks = [(step.at_least, MILD_TO_STRICT[step.outcome]) for step in steps]
-    if ranks != sorted(ranks, reverse=True):
-        raise BadPolicy("policy: needed score steps from strict to mild with falling scores")
-    asking, fail = document["asking"], document["fail_open"]
-    limit = asking.get("unsigned_confirm_limit_24h")
+    whole = _section(document, "policy", _NAMES)
+    asking = _section(whole.get("asking"), "asking", _ASKING)
+    fail = _section(whole.get("fail_open"), "fail_open", _FAIL_OPEN)
+    lessons = "score_acts_after_lessons"
+    limit = "unsigned_confirm_limit_24h"
     return Policy(
-        steps=steps,
-        acts_after_lessons=int(document.get("score_acts_after_lessons", 0)),
-        asked_per_day=int(asking["per_customer_24h"]),
-        open_at_once=int(asking["open_at_once"]),
-        answer_within_us=int(asking["answer_within_seconds"]) * 1_000_000,
-        unsigned_limit=None if limit is None else money.minor_units(limit, base),
+        steps=_steps(whole.get("score")),
+        acts_after_lessons=_count(whole, lessons) if lessons in whole else 0,
+        asked_per_day=_count(asking, "per_customer_24h"),
+        open_at_once=_count(asking, "open_at_once"),
+        answer_within_us=_count(asking, "answer_within_seconds", 1) * 1_000_000,
+        unsigned_limit=None if asking.get(limit) is None else _minor(asking, limit, base),
         fail=FailLimits(
             open_below=_minor(fail, "below", base),
             per_customer=_minor(fail, "per_customer_hour", base),
