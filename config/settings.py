@@ -7,7 +7,7 @@ known one: a setting that never acts and never complains is a defect.
 
 from collections.abc import Mapping
 from datetime import date
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from risk.money import Rates
+from risk.money import EXPONENTS, Rates
 
 HERE = Path(__file__).parent
 
@@ -82,7 +82,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Parse one YAML file to an object, or raise `BadConfig` with line and column."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as wrong:
+    except (yaml.YAMLError, UnicodeDecodeError) as wrong:
         raise BadConfig(f"{path.name}: not YAML: {wrong}") from wrong
     if not isinstance(document, dict):
         raise BadConfig(f"{path.name}: needed an object, got {type(document).__name__}")
@@ -124,15 +124,30 @@ def read_settings(*paths: Path, over: Mapping[str, Any] | None = None) -> Settin
         raise BadConfig(f"settings: {where}: {first['msg']}{hint}") from wrong
 
 
+def _rate(where: str, written: Any) -> Decimal:
+    try:
+        rate = Decimal(str(written))
+    except InvalidOperation:
+        rate = Decimal(0)
+    if not rate.is_finite() or rate <= 0:
+        raise BadConfig(f"{where}: needed a positive rate such as '7.05', got {written!r}")
+    return rate
+
+
 def read_rates(path: Path, base: str) -> Rates:
     """Read the dated rate table: currency -> day -> units of the base currency for one."""
     document = read_yaml(path)
     if document.get("base") != base:
         raise BadConfig(f"{path.name}: needed base {base}, got {document.get('base')!r}")
     dated: dict[str, list[tuple[date, Decimal]]] = {}
-    for currency, rows in document.get("rates", {}).items():
-        pairs = [(day, Decimal(str(rate))) for day, rate in rows.items()]
-        if any(not isinstance(day, date) for day, _ in pairs):
-            raise BadConfig(f"{path.name}: {currency}: needed days such as 2026-01-01 as keys")
-        dated[currency] = sorted(pairs)
+    table = document.get("rates") or {}
+    if not isinstance(table, dict):
+        raise BadConfig(f"{path.name}: needed currencies under 'rates', got {table!r}")
+    for currency, rows in table.items():
+        where = f"{path.name}: {currency}"
+        if currency not in EXPONENTS:
+            raise BadConfig(f"{where}: needed an ISO 4217 currency in use, got {currency!r}")
+        if not isinstance(rows, dict) or any(type(day) is not date for day in rows):
+            raise BadConfig(f"{where}: needed days such as 2026-01-01 as keys, got {rows!r}")
+        dated[currency] = sorted((day, _rate(where, rate)) for day, rate in rows.items())
     return Rates(base, dated)
