@@ -12,6 +12,7 @@ from config.settings import HERE, Settings, read_rates, read_yaml
 from features import catalogue, surface
 from flows.describe import Profile, Ticker, Tier
 from flows.effects import Effects
+from flows.errors import BadSettings
 from flows.fraud import Stages
 from flows.judge import Due, Judging, load_kept
 from flows.records import Recorder
@@ -21,7 +22,8 @@ from flows.shards import Cabinet, Store
 from flows.walk import Values
 from risk.challenge import Conversation
 from risk.events import Moment
-from risk.policy import RuleSet, rule_set
+from risk.policy import BadPolicy, RuleSet, rule_set
+from risk.rules import BadRules
 
 
 def read_rule_set(settings: Settings, data: Path | None = None) -> RuleSet:
@@ -34,12 +36,13 @@ def read_rule_set(settings: Settings, data: Path | None = None) -> RuleSet:
         there = None if data is None else data / name
         return there if there is not None and there.exists() else HERE / name
 
-    return rule_set(
-        read_yaml(own("rules.yaml")),
-        read_yaml(own("policy.yaml")),
-        read_rates(own("rates.yaml"), settings.base_currency),
-        catalogue.BY_NAME,
-    )
+    rules, policy = own("rules.yaml"), own("policy.yaml")
+    rates = read_rates(own("rates.yaml"), settings.base_currency)
+    try:
+        return rule_set(read_yaml(rules), read_yaml(policy), rates, catalogue.BY_NAME)
+    except (BadRules, BadPolicy) as wrong:
+        path = rules if isinstance(wrong, BadRules) else policy
+        raise BadSettings(f"{path}: {wrong}") from wrong
 
 
 def of_itself(moment: Moment) -> Values:
