@@ -111,13 +111,17 @@ class SqliteScoreds:
         self._db.execute("COMMIT")
         self._pending.clear()
 
+    def has(self, event: str) -> bool:
+        """Whether the event was scored."""
+        return self.get(event) is not None
+
     def get(self, event: str) -> Row | None:
         pending = self._pending.get(event)
         if pending is not None:
             return pending
         for path in sorted(self._folder.glob("scored-*.db")):
             if path not in self._others:
-                uri = f"file:{path}?mode=ro"
+                uri = f"{path.absolute().as_uri()}?mode=ro"
                 self._others[path] = sqlite3.connect(uri, uri=True, check_same_thread=False)
             try:
                 found = (
@@ -125,8 +129,8 @@ class SqliteScoreds:
                     .execute("SELECT event, time_us, row FROM scored WHERE event = ?", (event,))
                     .fetchone()
                 )
-            except sqlite3.OperationalError:
-                continue  # another process is just making its file
+            except sqlite3.DatabaseError:
+                continue  # another process is just making its file, or lost it
             if found:
                 customer, payee, device, ip, features = orjson.loads(found[2])
                 return Row(found[0], found[1], customer, payee, device, ip, features)
