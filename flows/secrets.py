@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,8 +27,7 @@ class Secrets:
 def _once(path: Path, text: str) -> str:
     """Write a new secret unless there is one; the file appears whole or not at all."""
     if not path.exists():
-        part = path.with_suffix(f".{os.getpid()}")
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(text)
             file.flush()
@@ -37,7 +37,7 @@ def _once(path: Path, text: str) -> str:
         except FileExistsError:
             pass
         finally:
-            part.unlink()
+            Path(part).unlink()
     return path.read_text(encoding="ascii").strip()
 
 
