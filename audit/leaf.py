@@ -106,6 +106,10 @@ def plain(value: Any, depth: int = 0) -> Any:
         if depth > DEEPEST:
             raise RecordRefused(f"objects and lists nest at most {DEEPEST} deep")
         return [plain(item, depth + 1) for item in value]
+    if kind is tuple:
+        return plain(list(value), depth)
+    if isinstance(value, str):
+        return str.__str__(value)  # a name from a catalogue: its text
     raise RecordRefused(f"a value is JSON, got {kind.__name__}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 import orjson
@@ -66,3 +67,12 @@ def test_times_are_utc_with_microseconds_whatever_offset_they_came_with() -> Non
     assert utc_text(1_780_000_000_000_001) == "2026-05-28T20:26:40.000001Z"
     with pytest.raises(RecordRefused, match="offset"):
         utc_time("2026-05-28T22:26:40")
+
+
+def test_tuples_and_names_from_a_catalogue_are_what_json_makes_of_them() -> None:
+    class State(StrEnum):
+        DENIED = "denied"
+
+    made = plain({"state": State.DENIED, "codes": ("a", State.DENIED)})
+    assert made == {"state": "denied", "codes": ["a", "denied"]}
+    assert type(made["state"]) is str
