@@ -246,7 +246,7 @@ class Player:
             channels: list[dict[str, Any]] = [{"kind": "web", "verified": True}] if reached else []
             zone = customer.home.zone
             await self._doors.introduce(customer.id, customer.language, zone, channels)
-        own = self._id(str(happening.event["id"]))
+        own = self._id(str(happening.event.get("kind", happening.event["type"])))
         event = {**happening.event, "id": own, "time": _now()}
         decision = await self._doors.send(event)
         if decision is None:
@@ -332,10 +332,9 @@ class Player:
 
     def _payment(self, customer: str) -> dict[str, Any]:
         """A large payment to somebody new, which the shipped rules ask about."""
-        self._numbers += 1
         name, account, amount = self._chance.choice(_SHOPPING)
         return {
-            "id": self._id(f"{customer}-{_letters(self._numbers)}"),
+            "id": self._id(customer),
             "type": "transaction",
             "time": _now(),
             "customer": customer,
@@ -344,15 +343,17 @@ class Player:
             "currency": "CNY",
             # A new account each time: whoever is paid again is no new payee.
             "payee": {
-                "account": f"{account}-{self._run}-{_letters(self._numbers)}",
+                "account": f"{account}-{self._run}-{self._numbers}",
                 "name": name,
                 "country": "CN",
             },
             "kind": "transfer",
         }
 
-    def _id(self, own: str) -> str:
-        return f"{own}-{self._run}"
+    def _id(self, what: str) -> str:
+        """A new event's id: what it is, and a number that no former start has used."""
+        self._numbers += 1
+        return f"{what}-{self._run}-{self._numbers}"
 
     def _begin(self, story: Coroutine[Any, Any, None]) -> None:
         async def bounded() -> None:
