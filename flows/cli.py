@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -148,6 +149,56 @@ def replay(
     from flows.replay_command import show
 
     show(report)
+
+
+@app.command()
+def backfill(
+    file: Path,
+    data: Data = VAR,
+    label_delay: Annotated[str, typer.Option(help="When labels become known.")] = "7d",
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Fill profiles and model from history; decides nothing, asks nobody, can be resumed."""
+    from flows import backfill as filling
+    from flows.replay_command import bar, span_us
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    house = _house(data)
+    with filling.own_servers(house), bar(as_json, file.name) as progress:
+        counted = filling.backfill(house, file, delay_us=span_us(label_delay), progress=progress)
+    _say(json.dumps(counted) if as_json else f"filled: {counted}")
+
+
+dead = typer.Typer(no_args_is_help=True, help="Dead letters: what could not be taken, and why.")
+app.add_typer(dead, name="dead")
+
+
+@dead.command("list")
+def dead_list(
+    data: Data = VAR,
+    limit: int = 50,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Show the dead letters, newest first; personal values stay masked."""
+    from flows import dead as letters
+
+    rows = letters.listed(_house(data), limit)
+    if as_json:
+        _say(json.dumps(rows))
+        return
+    for row in rows:
+        _say(f"{row['id']}  {row['reason']}  {row['problem']}")
+    if not rows:
+        _say("There are no dead letters.")
+
+
+@dead.command("resubmit")
+def dead_resubmit(ids: list[str], data: Data = VAR) -> None:
+    """Put dead letters back into the inbox, after what was wrong has been mended."""
+    from flows import dead as letters
+
+    for ident in ids:
+        _say(letters.resubmitted(_house(data), ident))
 
 
 @app.command()

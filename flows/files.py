@@ -7,17 +7,18 @@ terminal, amount_cents, fraud, scenario``) as parquet, and the event JSON of the
 """
 
 import heapq
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from flows.inlets import LATENESS_US
-from flows.scored import MemoryScoreds
+from flows.scored import Row
 from flows.walk import Described, Values
 from gateway.edge import Edge
 from risk import events, money
@@ -126,10 +127,14 @@ def ndjson(
             yield Fact(moment.time_us, moment, None)
 
 
-class _FilePart(StatefulSourcePartition[Any, int]):
-    def __init__(self, inlet: "FileInlet") -> None:
-        self._inlet, self._position, self._watermark_us = inlet, 0, 0
-        self._facts = iter(inlet.facts)
+FilePlace = tuple[int, int, int]
+
+
+class _FilePart(StatefulSourcePartition[Any, FilePlace]):
+    def __init__(self, inlet: "FileInlet", resume: FilePlace | None) -> None:
+        self._inlet = inlet
+        self._read, self._position, self._watermark_us = resume or (0, 0, 0)
+        self._facts = itertools.islice(inlet.facts, self._read, None)
         self._held: Fact | None = None
         self._under_way: set[str] = set()
 
@@ -145,6 +150,7 @@ class _FilePart(StatefulSourcePartition[Any, int]):
             if fact.moment is None and self._too_early(fact):
                 self._held = fact
                 break
+            self._read += 1
             told = self._told(fact)
             if told is not None:
                 batch.append(told)
@@ -189,25 +195,37 @@ class _FilePart(StatefulSourcePartition[Any, int]):
             features=row.features,
         )
 
-    def snapshot(self) -> int:
-        return self._position
+    def snapshot(self) -> FilePlace:
+        return self._read, self._position, self._watermark_us
 
 
-class FileInlet(FixedPartitionedSource[Any, int]):
-    """One file as one partition; labels are joined as they come, like the live inlet does."""
+class Joinable(Protocol):
+    """As-scored rows that can also be asked whether they are there."""
+
+    def get(self, event: str) -> Row | None: ...
+    def has(self, event: str) -> bool: ...
+
+
+class FileInlet(FixedPartitionedSource[Any, FilePlace]):
+    """One file as one partition; labels are joined as they come, like the live inlet does.
+
+    The partition's name is the file's own, so that a cut resumes in the same file.
+    """
 
     def __init__(
         self,
         facts: Iterator[Fact],
         surface: Callable[[Moment], Values],
-        scoreds: MemoryScoreds,
+        scoreds: Joinable,
         batch: int,
+        name: str = "file",
     ) -> None:
+        self._name = name
         self.facts, self.surface, self.scoreds, self.batch = facts, surface, scoreds, batch
         self.unknown_labels = 0
 
     def list_parts(self) -> list[str]:
-        return ["file"]
+        return [self._name]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> _FilePart:
-        return _FilePart(self)
+    def build_part(self, step_id: str, for_part: str, resume_state: FilePlace | None) -> _FilePart:
+        return _FilePart(self, resume_state)

@@ -69,6 +69,17 @@ def settle_layout(client: "redis.Redis", settings: Settings) -> None:
             )
 
 
+def lay_cut(data: Path) -> Path:
+    """Make the folder of Bytewax's recovery at the first start; whole or not at all."""
+    recovery = data / "cut"
+    if not recovery.exists():
+        fresh = data / "cut.new"
+        fresh.mkdir(parents=True, exist_ok=True)
+        init_db_dir(fresh, RECOVERY_PARTITIONS)  # type: ignore[no-untyped-call]  # Bytewax's own
+        fresh.rename(recovery)
+    return recovery
+
+
 def next_generation(client: "redis.Redis") -> int:
     """Take a generation: from now on all older flows are refused."""
     return int(client.incr(names.GENERATION))
@@ -104,11 +115,8 @@ def run_flow(
     """Run one process of the flow until SIGTERM; returns when it has drained."""
     client = wait(redis_url)
     recovery = data / "cut"
-    if place.process == 0 and not recovery.exists():
-        fresh = data / "cut.new"
-        fresh.mkdir(parents=True, exist_ok=True)
-        init_db_dir(fresh, RECOVERY_PARTITIONS)  # type: ignore[no-untyped-call]  # Bytewax's own
-        fresh.rename(recovery)
+    if place.process == 0:
+        lay_cut(data)
     while not recovery.exists():
         time.sleep(0.02)
     recorder = Recorder(settings.tenant)

@@ -17,6 +17,7 @@ from flows.live import Place, run_flow, wall_us
 from flows.redis_server import PrivateRedis
 from flows.redis_state import script
 from flows.secrets import Secrets, read_secrets
+from gateway.edge import Edge
 from risk.failing import FailDecision, FailLimits, Spent, fail_policy
 
 
@@ -48,6 +49,17 @@ def open_house(data: Path, over: Mapping[str, Any] | None = None) -> House:
     data.mkdir(parents=True, exist_ok=True)
     settings = read_settings(HERE / "ringback.yaml", data / "ringback.yaml", over=over)
     return House(data, settings, read_secrets(data))
+
+
+def edge_of(house: House) -> Edge:
+    """The edge of this data directory: the same tokens and seals as its gateway's."""
+    return Edge(
+        token_root=house.secrets.token_root,
+        edge_key=house.secrets.edge_key,
+        transport_key=house.secrets.transport_key,
+        tenant=house.settings.tenant,
+        partitions=house.settings.engine.partitions,
+    )
 
 
 def flow(house: House, generation: int, process: int, addresses: Sequence[str]) -> None:

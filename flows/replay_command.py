@@ -20,12 +20,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from config.settings import HERE, read_settings
 from flows.assemble import read_rule_set
 from flows.errors import BadSettings
+from flows.parts import edge_of, open_house
 from flows.replay import Tally, facts_of, replay, report
-from flows.secrets import read_secrets
-from gateway.edge import Edge
 
 _SPANS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
@@ -39,7 +37,8 @@ def span_us(text: str) -> int:
 
 
 @contextmanager
-def _bar(quiet: bool, title: str) -> Iterator[Callable[[int], None] | None]:
+def bar(quiet: bool, title: str) -> Iterator[Callable[[int], None] | None]:
+    """A progress bar on standard error, moved by calling what it gives; None where ``quiet``."""
     if quiet:
         yield None
         return
@@ -71,19 +70,12 @@ def replay_file(
         raise BadSettings(f"replay: needed a file, got {file}, which does not exist")
     with tempfile.TemporaryDirectory(prefix="ringback-replay-") as scratch:
         home = data or Path(scratch)
-        settings = read_settings(HERE / "ringback.yaml", home / "ringback.yaml", over=over)
-        secrets = read_secrets(home)
+        house = open_house(home, over)
+        settings, secrets = house.settings, house.secrets
         rules = read_rule_set(settings, data)
-        edge = Edge(
-            token_root=secrets.token_root,
-            edge_key=secrets.edge_key,
-            transport_key=secrets.transport_key,
-            tenant=settings.tenant,
-            partitions=settings.engine.partitions,
-        )
         delay_us = span_us(label_delay)
         tally = Tally(decisions=[] if out is not None else None)
-        facts = facts_of(file, settings, delay_us, edge, rules.rates, tally)
+        facts = facts_of(file, settings, delay_us, edge_of(house), rules.rates, tally)
         if limit is not None:
             facts = itertools.islice(facts, limit)
         ledger = None
@@ -97,7 +89,7 @@ def replay_file(
                 transport_key=secrets.transport_key,
             )
         try:
-            with _bar(quiet, file.name) as progress:
+            with bar(quiet, file.name) as progress:
                 seconds = replay(
                     facts,
                     settings,
