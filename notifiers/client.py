@@ -17,6 +17,7 @@ from slixmpp.xmlstream import StanzaBase, tostring
 from notifiers import stanzas
 
 CLIENT = "jabber:client"
+MUC = "http://jabber.org/protocol/muc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,13 @@ class CustomerClient:
         result = await self._ask(to, "get", query, seconds)
         found = stanzas.child(result, "query")
         return [item.get("node", "") for item in found] if found is not None else []
+
+    def join(self, room: str, nick: str) -> None:
+        """Enter a room (XEP-0045), without its history."""
+        root = ET.Element(f"{{{CLIENT}}}presence", {"to": f"{room}/{nick}"})
+        asked = ET.SubElement(root, f"{{{MUC}}}x")
+        ET.SubElement(asked, f"{{{MUC}}}history", {"maxstanzas": "0"})
+        self.send(root)
 
     def displayed(self, message: Message) -> None:
         """Say that a message was read (XEP-0333)."""

@@ -33,6 +33,7 @@ from notifiers.hearing import Hearing
 from notifiers.leader import Lease
 from notifiers.outbox import Outbox
 from notifiers.records import Effect, Records
+from notifiers.room import Room
 from notifiers.wording import DEFAULT_LANGUAGE, Wording
 from risk import names
 from risk.privacy import SealBroken, Tokens, open_sealed, web_token
@@ -93,14 +94,18 @@ class Desk:
         self._in_flight: dict[str, str] = {}
         self._settling: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] | None = None
+        self._room: Room | None = None
         self._hearing = Hearing(
             self._book, redis, tokens, made, wording, self._write, self._tell.set
         )
 
     # -- the term --------------------------------------------------------------------------
 
-    async def lead(self, channels: Sequence[Channel], ready: Callable[[], None]) -> None:
+    async def lead(
+        self, channels: Sequence[Channel], ready: Callable[[], None], room: Room | None = None
+    ) -> None:
         """Work until the lock is lost, another leader is met, or this is cancelled."""
+        self._room = room
         await self._outbox.change(box.take_over(self._lease.fence))
         await self._load()
         self._channels = {channel.kind: channel for channel in channels}
@@ -113,6 +118,7 @@ class Desk:
             self._tidy(),
             self._fail(),
             *(channel.run() for channel in channels),
+            *([room.run()] if room is not None else []),
         ]
         ready()
         try:
@@ -281,15 +287,17 @@ class Desk:
             return False
         now = self._clock()
         await self._refresh_mark()
-        given_up = await self._write(lambda c: rows.overdue(c, now.timestamp()))
+        free = max(0, IN_FLIGHT - len(self._in_flight))
+        up = [kind for kind, channel in self._channels.items() if channel.ready]
+        fence, at, durable = self._lease.fence, write_time(now), self._durable
+
+        def change(connection: Any) -> tuple[list[rows.Row], list[rows.Row]]:
+            gone = rows.overdue(connection, now.timestamp())
+            return gone, rows.claim(connection, fence, durable, up, free, at)
+
+        given_up, claimed = await self._write(change)
         for row in given_up:
             await self._given_up(row, "half_life" if row.attempt == 0 else "not_taken")
-        room = IN_FLIGHT - len(self._in_flight)
-        up = [kind for kind, channel in self._channels.items() if channel.ready]
-        if room <= 0 or not up:
-            return False
-        fence, at = self._lease.fence, write_time(now)
-        claimed = await self._write(lambda c: rows.claim(c, fence, self._durable, up, room, at))
         for row in claimed:
             self._write_out(row)
         return bool(claimed)
@@ -354,6 +362,8 @@ class Desk:
         self._wake.set()
 
     def taken(self, keys: Sequence[str]) -> None:
+        if self._room is not None:
+            self._room.taken(keys)
         self._settle(self._taken(list(keys)))
 
     async def _taken(self, keys: list[str]) -> None:
@@ -384,6 +394,8 @@ class Desk:
         key = f"{asked.ask.id}/{kind}/ask"
         at = write_time(self._clock())
         final = condition in UNREACHABLE_AT_ONCE
+        if not final:
+            await asyncio.sleep(0.5)
 
         def change(connection: Any) -> bool:
             for row in rows.settle(connection, [key], "bounced"):
@@ -397,8 +409,6 @@ class Desk:
 
         if await self._write(change):
             await self._unreachable(asked, condition)
-        else:
-            await asyncio.sleep(0.5)
         self._in_flight.pop(key, None)
         self._wake.set()
 

@@ -29,6 +29,7 @@ from notifiers.desk import Desk
 from notifiers.errors import Fenced, LeaseLost
 from notifiers.outbox import Outbox
 from notifiers.records import Records
+from notifiers.room import Room
 from notifiers.web import WebChannel
 from notifiers.wording import House, Wording
 from notifiers.xmpp import XmppAddress, XmppChannel
@@ -143,7 +144,9 @@ async def _lead(
         if leading is not None:
             leading.set()
 
-    work = asyncio.create_task(desk.lead(_channels(settings, desk, lease), ready))
+    channels = _channels(settings, desk, lease)
+    room = _room(settings, channels, redis, outbox, lease)
+    work = asyncio.create_task(desk.lead(channels, ready, room))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -164,3 +167,21 @@ def _channels(settings: NotifierSettings, desk: Desk, lease: leader.Lease) -> li
         channels.append(XmppChannel(settings.xmpp, desk, lease.holds, settings.clock))
     channels.extend(make(desk) for make in settings.more_channels)
     return channels
+
+
+def _room(
+    settings: NotifierSettings,
+    channels: Sequence[Channel],
+    redis: "Redis",
+    outbox: Outbox,
+    lease: leader.Lease,
+) -> Room | None:
+    chats = [channel for channel in channels if isinstance(channel, XmppChannel)]
+    if settings.xmpp is None or not settings.room or not chats:
+        return None
+    room = Room(
+        settings.xmpp, settings.room, settings.officers, chats[0], redis, outbox, lease.fence
+    )
+    chats[0].room = room.take
+    chats[0].on_session = room.session_began
+    return room

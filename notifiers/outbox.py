@@ -31,7 +31,7 @@ Change = Callable[[sqlite3.Connection], _T]
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-INSERT INTO meta VALUES ('position', '0-0'), ('alerts', '$'), ('fence', 0);
+INSERT INTO meta VALUES ('position', '0-0'), ('alerts', '0-0'), ('fence', 0);
 CREATE TABLE challenges (
     id TEXT PRIMARY KEY, entry TEXT NOT NULL, customer TEXT NOT NULL, ask BLOB NOT NULL,
     language TEXT NOT NULL, zone TEXT NOT NULL, draw INTEGER NOT NULL, closed BLOB,

@@ -156,7 +156,7 @@ class Prosody:
             component=_lua(made.component),
             rooms=_lua(made.rooms),
             secret=_lua(made.secret),
-            bot=_lua(address.bot),
+            bot=_lua(address.alerts),
             origins=", ".join(f'"{_lua(origin)}"' for origin in made.origins),
             encrypt="true" if made.encrypt else "false",
             run_as_root="run_as_root = true\n" if os.getuid() == 0 else "",

@@ -56,6 +56,11 @@ class XmppAddress:
         return f"{self.localpart}@{self.component}"
 
     @property
+    def alerts(self) -> str:
+        """The address that speaks in the officers' room, without the resource."""
+        return f"alerts@{self.component}"
+
+    @property
     def full(self) -> str:
         """The address that asks: with a localpart and a resource, or clients misfile it."""
         return f"{self.bot}/{self.resource}"
@@ -97,6 +102,11 @@ class XmppChannel:
     def write(self, outgoing: Outgoing) -> None:
         self.send(stanzas.message(outgoing, self._address.full, self._address.full))
         self._unproved.append(outgoing.key)
+        self._nudge.set()
+
+    def prove(self, key: str) -> None:
+        """Ask for the proof that everything written so far was taken; it comes by `taken`."""
+        self._unproved.append(key)
         self._nudge.set()
 
     def send(self, element: ET.Element) -> None:

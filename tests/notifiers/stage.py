@@ -142,6 +142,10 @@ class Flow:
         }
         await self.redis.xadd(names.CHALLENGES, {"challenge": orjson.dumps(closing)})
 
+    async def alert(self, event: str, kind: str, text: str) -> None:
+        alert = orjson.dumps({"event": event, "kind": kind, "text": text})
+        await self.redis.xadd(names.ALERTS, {"alert": alert})
+
     async def make_durable(self) -> None:
         newest = await self.redis.xrevrange(names.AUDIT, count=1)
         if newest:

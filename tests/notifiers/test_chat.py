@@ -178,3 +178,37 @@ def test_nothing_of_a_question_stays_on_the_chat_servers_disk(
         and any(word in path.read_bytes() for word in (b"717253", b"ACME Trading", b"9,800.00"))
     ]
     assert kept == []
+
+
+def test_officers_hear_an_alert_in_their_room_and_customers_stay_outside(
+    redis_url: str, prosody: Prosody, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        room = f"officers@{prosody.settings.rooms}"
+        settings = stage.settings_for(
+            redis_url,
+            tmp_path / "data",
+            xmpp=prosody.settings.address(),
+            room=room,
+            officers=(f"bob@{stage.DOMAIN}",),
+        )
+        async with (
+            stage.Flow(redis_url) as flow,
+            stage.notifier(settings),
+            stage.chatting(prosody, "bob") as bob,
+            stage.chatting(prosody, "eve") as eve,
+        ):
+            await flow.alert("evt-0", "deny", "said before anyone was in the room")
+            await asyncio.sleep(1.0)
+            bob.join(room, "bob")
+            eve.join(room, "eve")
+            await asyncio.sleep(0.5)
+            await flow.alert("evt-1", "deny", "the customer says: not me\nR-1")
+            heard = await bob.wait_for(lambda m: "evt-1" in m.body)
+            assert heard.body == "[deny] evt-1: the customer says: not me R-1"
+            assert heard.sender == f"{room}/Ringback"
+            await asyncio.sleep(0.3)
+            assert eve.messages == []
+            assert len([m for m in bob.messages if "evt-1" in m.body]) == 1
+
+    run(story())
