@@ -69,11 +69,11 @@ def _copy_policy(data: Path) -> None:
     (data / "policy.yaml").write_text(yaml.safe_dump(policy), encoding="utf-8")
 
 
-async def _send(file: Path, run: dict[str, Any], token: str) -> None:
-    """Send the file one event after the other, each after the former's decision."""
+async def _send(lines: list[str], run: dict[str, Any], token: str) -> None:
+    """Send events one after the other, each after the former's decision."""
     headers = {"Authorization": f"Bearer {token}", "Prefer": "wait=20"}
     async with aiohttp.ClientSession(headers=headers) as http:
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in lines:
             async with http.post(
                 f"{run['http']}/v1/events",
                 data=line.encode(),
@@ -89,10 +89,11 @@ def _kept(row: dict[str, Any]) -> dict[str, Any]:
 def _by_http(data: Path, file: Path, workers: int) -> dict[str, dict[str, Any]]:
     with _running(data, workers) as run:
         house = open_house(data)
-        asyncio.run(_send(file, run, house.secrets.bearers["ingest"]))
+        lines = file.read_text(encoding="utf-8").splitlines()
+        asyncio.run(_send(lines, run, house.secrets.bearers["ingest"]))
         client: Any = redis.Redis.from_url(house.redis_url)
         kept = {}
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in lines:
             ident = json.loads(line)["id"]
             decision = json.loads(client.get(names.decision(ident)))
             kept[ident] = _kept(decision)

@@ -134,7 +134,9 @@ class Campaign:
         end = time.monotonic() + 3
         with contextlib.suppress(redis.RedisError):
             seen: Any = self._redis.mget(keys)
-            while time.monotonic() < end and self._redis.mget(keys) == seen:
+            while time.monotonic() < end:
+                if self._redis.mget(keys) != seen:
+                    return
                 await asyncio.sleep(0)
 
     async def _bind(self, http: aiohttp.ClientSession, family: int) -> None:
@@ -229,7 +231,7 @@ class Campaign:
 
     async def _settled(self) -> None:
         """Wait until no question is open and the ledger has taken everything down."""
-        end = time.monotonic() + 90
+        end, behind = time.monotonic() + 90, True
         while time.monotonic() < end:
             with contextlib.suppress(redis.RedisError):
                 tail: Any = self._redis.xrevrange(names.AUDIT, count=1)
