@@ -3,12 +3,11 @@
 From here on the event is durable (Redis syncs each write): whoever was told so may forget it.
 """
 
-import asyncio
 from dataclasses import dataclass
 from importlib import resources
 
 from gateway.edge import Accepting
-from gateway.ports import Ledger
+from gateway.evidence import Evidence
 from gateway.problems import Problem
 from gateway.turns import Turns
 from risk import names
@@ -29,10 +28,10 @@ class Accepted:
 class Acceptance:
     """Puts events on their partition's stream, each id once within the idempotency window."""
 
-    def __init__(self, turns: Turns, *, idempotency_us: int, ledger: Ledger | None) -> None:
+    def __init__(self, turns: Turns, *, idempotency_us: int, evidence: Evidence) -> None:
         self._turns = turns
         self._idempotency_us = idempotency_us
-        self._ledger = ledger
+        self._evidence = evidence
 
     async def accept(self, event: Accepting) -> Accepted:
         """Accept one event; raises a conflict `Problem`, or `StoreAway` where it isn't durable."""
@@ -62,9 +61,9 @@ class Acceptance:
 
     async def _refuse_expired(self, event: Accepting) -> None:
         """An old event may be a repeat from before the window: only the ledger remembers."""
-        if self._ledger is None or await self._turns.ask("EXISTS", names.accepted(event.id)):
+        if await self._turns.ask("EXISTS", names.accepted(event.id)):
             return
-        if await asyncio.to_thread(self._ledger.event_records, event.id):
+        if await self._evidence.event_records(event.id):
             raise Problem(
                 "expired_id",
                 "An event of this id was decided before the idempotency window; ask for its"

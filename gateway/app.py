@@ -16,6 +16,7 @@ from gateway.board import Board
 from gateway.callers import Callers
 from gateway.edge import Edge
 from gateway.events import Events, Intake
+from gateway.evidence import Evidence
 from gateway.health import Health
 from gateway.inbox import Inbox
 from gateway.live import Live
@@ -129,6 +130,7 @@ class Parts:
     labels: labels.Labels
     pages: Pages
     board: Board
+    evidence: Evidence
 
 
 def _parts(
@@ -140,6 +142,7 @@ def _parts(
     gateway: str,
 ) -> Parts:
     callers = Callers(settings.bearers)
+    evidence = Evidence(ports.ledger)
     metrics = Metrics()
     edge = Edge(
         token_root=settings.token_root,
@@ -155,7 +158,7 @@ def _parts(
         acceptance=accept.Acceptance(
             turns,
             idempotency_us=int(settings.idempotency.total_seconds() * 1_000_000),
-            ledger=ports.ledger,
+            evidence=evidence,
         ),
         labels=taking,
         replies=replies,
@@ -181,7 +184,8 @@ def _parts(
         intake=intake,
         labels=taking,
         pages=Pages(settings.public_url),
-        board=Board(turns, metrics, ports.ledger, ports.clock),
+        board=Board(turns, metrics, evidence, ports.clock),
+        evidence=evidence,
     )
 
 
@@ -193,7 +197,7 @@ def _application(
         turns=parts.turns,
         replies=parts.replies,
         callers=parts.callers,
-        ports=ports,
+        evidence=parts.evidence,
         wait=settings.wait,
         longest_wait=settings.longest_wait,
         batch_bytes=settings.batch_bytes,
@@ -218,6 +222,7 @@ def _application(
         edge=parts.edge,
         callers=parts.callers,
         pages=parts.pages,
+        evidence=parts.evidence,
         ports=ports,
         stopping=stop,
     )

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
+from gateway.evidence import Evidence
 from gateway.metrics import Metrics
-from gateway.ports import Ledger
 from gateway.replies import News
 from gateway.turns import StoreAway, Turns
 from risk import events, names
@@ -34,10 +34,10 @@ def masked(token: str | None) -> str | None:
 class Board:
     """The state of the live page, kept up to date by what the streams say."""
 
-    def __init__(self, turns: Turns, metrics: Metrics, ledger: Ledger | None, clock: Any) -> None:
+    def __init__(self, turns: Turns, metrics: Metrics, evidence: Evidence, clock: Any) -> None:
         self._turns = turns
         self._metrics = metrics
-        self._ledger = ledger
+        self._evidence = evidence
         self._clock = clock
         self.decisions: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.outcomes: deque[dict[str, Any]] = deque(maxlen=KEPT)
@@ -169,9 +169,7 @@ class Board:
         }
 
     async def _head(self) -> dict[str, Any] | None:
-        if self._ledger is None:
-            return None
-        head = await asyncio.to_thread(self._ledger.head)
+        head = await self._evidence.head()
         return dict(head) if head else None
 
 

@@ -15,6 +15,7 @@ from gateway.accept import Acceptance
 from gateway.callers import Callers, body_of, json_of, read_json
 from gateway.deadline import Deadline
 from gateway.edge import Accepting, Edge
+from gateway.evidence import Evidence
 from gateway.labels import Labels
 from gateway.metrics import Metrics
 from gateway.ports import GatewayPorts
@@ -174,7 +175,7 @@ class Events:
         turns: Turns,
         replies: Replies,
         callers: Callers,
-        ports: GatewayPorts,
+        evidence: Evidence,
         wait: timedelta,
         longest_wait: timedelta,
         batch_bytes: int,
@@ -184,7 +185,7 @@ class Events:
         self._turns = turns
         self._replies = replies
         self._callers = callers
-        self._ledger = ports.ledger
+        self._evidence = evidence
         self._wait = wait
         self._longest = longest_wait
         self._batch_bytes = batch_bytes
@@ -331,16 +332,15 @@ class Events:
 
     async def _from_ledger(self, event: str, own_id: str) -> web.Response:
         """What is only on record: decided before the idempotency window."""
-        if self._ledger is not None:
-            found: dict[str, Any] = {}
-            for row in await asyncio.to_thread(self._ledger.event_records, event):
-                if row.get("kind") in ("decision", "outcome"):
-                    found[row["kind"]] = row.get("body")
-            if "decision" in found:
-                value = {**found["decision"], "event": own_id, "from_ledger": True}
-                if "outcome" in found:
-                    value["outcome"] = found["outcome"]
-                return web.Response(body=orjson.dumps(value), content_type="application/json")
+        found: dict[str, Any] = {}
+        for row in await self._evidence.event_records(event):
+            if row.get("kind") in ("decision", "outcome"):
+                found[row["kind"]] = row.get("body")
+        if "decision" in found:
+            value = {**found["decision"], "event": own_id, "from_ledger": True}
+            if "outcome" in found:
+                value["outcome"] = found["outcome"]
+            return web.Response(body=orjson.dumps(value), content_type="application/json")
         raise Problem("not_found", "No event of that id was accepted", event=own_id)
 
 

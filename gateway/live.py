@@ -17,6 +17,7 @@ from gateway.board import Board, instant
 from gateway.callers import Callers
 from gateway.challenges import question
 from gateway.edge import Edge
+from gateway.evidence import Evidence
 from gateway.pages import Pages
 from gateway.ports import GatewayPorts, GatewaySettings
 from gateway.problems import Problem
@@ -44,6 +45,7 @@ class Live:
         edge: Edge,
         callers: Callers,
         pages: Pages,
+        evidence: Evidence,
         ports: GatewayPorts,
         stopping: asyncio.Event,
     ) -> None:
@@ -54,7 +56,7 @@ class Live:
         self._edge = edge
         self._callers = callers
         self._pages = pages
-        self._ledger = ports.ledger
+        self._evidence = evidence
         self._clock: Callable[[], int] = ports.clock
         self._stopping = stopping
 
@@ -124,10 +126,10 @@ class Live:
     async def get_proof(self, request: web.Request) -> web.Response:
         """``GET /v1/proof?origin=…&index=…``: that a record is in the ledger, as C2SP has it."""
         origin, index = request.query.get("origin", ""), request.query.get("index", "")
-        if self._ledger is None or not origin or not index.isdecimal() or len(index) > 15:
+        if not origin or not index.isdecimal() or len(index) > 15:
             raise Problem("not_found", "Needed an origin and an index of the ledger")
         await self._admit(request, "proof", f"{origin}/{index}", None)
-        proof = await asyncio.to_thread(self._ledger.proof, origin, int(index))
+        proof = await self._evidence.proof(origin, int(index))
         if proof is None:
             raise Problem("not_found", "That record has no proof yet; heads are signed each second")
         return web.Response(text=proof, headers=self._pages.headers())
@@ -191,9 +193,7 @@ class Live:
         await self._turns.ask("XADD", names.AUDIT, "*", "records", orjson.dumps([read]))
 
     async def _records(self, event: str) -> list[dict[str, Any]]:
-        if self._ledger is None:
-            return []
-        rows = await asyncio.to_thread(self._ledger.event_records, event)
+        rows = await self._evidence.event_records(event)
         fields = ("kind", "ts", "at", "case", "case_seq", "actor", "origin", "index", "hash")
         return [{field: row[field] for field in fields if field in row} for row in rows]
 
