@@ -71,6 +71,7 @@ class Desk:
         tokens: Tokens,
         seal_key: bytes,
         answer_key: bytes,
+        web_key: bytes,
         made: Records,
         wording: Wording,
         clock: Callable[[], datetime],
@@ -81,6 +82,7 @@ class Desk:
         self._lease = lease
         self._seal_key = seal_key
         self._answer_key = answer_key
+        self._web_key = web_key
         self._records = made
         self._wording = wording
         self._clock = clock
@@ -343,7 +345,7 @@ class Desk:
         page = self._wording.house.page
         if self._links and page:
             one = asked.ask.id
-            link = f"{page.rstrip('/')}/c/{one}#{web_token(self._answer_key, one)}"
+            link = f"{page.rstrip('/')}/c/{one}#{web_token(self._web_key, one)}"
         return self._wording.ask(
             asked.language, asked.zone, asked.ask, asked.payee, asked.code, link
         )

@@ -49,7 +49,13 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class NotifierSettings:
-    """All that a notifier is told. Keys are bytes; nothing is read from the environment."""
+    """All that a notifier is told. Keys are 32 bytes each; nothing is read from the environment.
+
+    ``seal_key`` opens payees and addresses, ``answer_key`` makes the codes; ``transport_key`` seals
+    what goes to the ledger's writer and ``web_key`` makes the tokens of page links (without them,
+    the first two are used). ``links`` puts the page's link into a question; ``room`` is the
+    officers' room and ``officers`` their addresses. ``more_channels`` are made for each term.
+    """
 
     redis: str
     data: Path
@@ -57,6 +63,8 @@ class NotifierSettings:
     token_root: bytes = field(repr=False)
     seal_key: bytes = field(repr=False)
     answer_key: bytes = field(repr=False)
+    transport_key: bytes = field(default=b"", repr=False)
+    web_key: bytes = field(default=b"", repr=False)
     institution: str = "Bank"
     callback: str = ""
     templates: Path = Path("config/templates")
@@ -134,7 +142,8 @@ async def _lead(
         tokens=Tokens(settings.token_root, settings.tenant),
         seal_key=settings.seal_key,
         answer_key=settings.answer_key,
-        made=Records(settings.tenant, settings.seal_key, settings.chance),
+        web_key=settings.web_key or settings.answer_key,
+        made=Records(settings.tenant, settings.transport_key or settings.seal_key, settings.chance),
         wording=wording,
         clock=settings.clock,
         links=settings.links,

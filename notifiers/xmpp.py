@@ -91,6 +91,7 @@ class XmppChannel:
         self._nudge = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._replied: dict[str, list[float]] = {}
+        self._greeted: set[str] = set()
         self.room: Callable[[ET.Element], None] | None = None
         self.on_session: Callable[[], None] | None = None
 
@@ -100,6 +101,9 @@ class XmppChannel:
         return stream is not None and stream.buffered() < LONGEST_BUFFER
 
     def write(self, outgoing: Outgoing) -> None:
+        if outgoing.kind == "ask" and outgoing.address not in self._greeted:
+            self._greeted.add(outgoing.address)  # else the client says that the bank is offline
+            self.send(self._presence(outgoing.address))
         self.send(stanzas.message(outgoing, self._address.full, self._address.full))
         self._unproved.append(outgoing.key)
         self._nudge.set()
@@ -134,6 +138,7 @@ class XmppChannel:
     def _begin(self, stream: "_Stream") -> None:
         self._session += 1
         self._unproved, self._asked = [], None
+        self._greeted = set()
         self._last_ping = time.monotonic()
         self._stream = stream
         log.info("chat server: session %d as %s", self._session, self._address.full)
@@ -188,14 +193,17 @@ class XmppChannel:
 
     def _take_presence(self, stanza: ET.Element) -> None:
         kind = stanza.get("type")
-        answer = {"subscribe": "subscribed", "probe": None}.get(kind or "", "no")
-        if answer == "no" or stanzas.bare(stanza.get("to", "")) != self._address.bot:
+        sender = stanza.get("from", "")
+        if stanzas.bare(stanza.get("to", "")) != self._address.bot or not sender:
             return
-        root = ET.Element("presence", {"from": self._address.full, "to": stanza.get("from", "")})
-        if answer:
-            root.set("from", self._address.bot)
-            root.set("type", answer)
-        self._try(root)
+        if kind == "subscribe":
+            agreed = {"from": self._address.bot, "to": sender, "type": "subscribed"}
+            self._try(ET.Element("presence", agreed))
+        if kind in {None, "subscribe", "probe"}:
+            self._try(self._presence(sender))
+
+    def _presence(self, to: str) -> ET.Element:
+        return ET.Element("presence", {"from": self._address.full, "to": to})
 
     def _take_message(self, stanza: ET.Element) -> None:
         heard = stanzas.hear(stanza, self._clock(), self.kind)
