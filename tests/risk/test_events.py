@@ -139,9 +139,7 @@ def test_free_text_with_a_card_number_is_refused(body: dict[str, Any]) -> None:
 
 
 def test_an_account_or_an_id_may_look_like_a_card() -> None:
-    body = transaction(
-        id=CARD, customer=CARD, session=CARD, payee={"account": CARD}, terminal=CARD
-    )
+    body = transaction(id=CARD, customer=CARD, session=CARD, payee={"account": CARD}, terminal=CARD)
     event, _ = parse(body, NOON)
     assert event.id == CARD
 

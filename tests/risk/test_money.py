@@ -11,7 +11,9 @@ from risk import money
 from risk.money import BadAmount, Rates, minor_units, plain
 
 DAY = date(2026, 1, 1)
-DOLLARS = Rates("CNY", {"USD": [(date(2026, 1, 1), Decimal("7.05")), (date(2026, 6, 1), Decimal(7))]})
+DOLLARS = Rates(
+    "CNY", {"USD": [(date(2026, 1, 1), Decimal("7.05")), (date(2026, 6, 1), Decimal(7))]}
+)
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,7 @@ def test_a_higher_score_never_gets_a_milder_outcome(
     steps: tuple[Step, ...], actions: list[str], one: int, other: int, asked: int
 ) -> None:
     rules = tuple(_rule(f"r{n}", action) for n, action in enumerate(actions))
-    low, high = (
-        _outcome(score, rules, steps=steps, asked=asked) for score in sorted([one, other])
-    )
+    low, high = (_outcome(score, rules, steps=steps, asked=asked) for score in sorted([one, other]))
     assert MILD_TO_STRICT[high] >= MILD_TO_STRICT[low]
 
 
@@ -144,9 +142,7 @@ def test_questions_of_yesterday_bound_nothing() -> None:
     for number in range(9):
         kept.ask(Asked(f"ch_{number}", f"e_{number}", NOON_US - DAY_US, NOON_US, 1))
         kept.open.clear()
-    told = judge(
-        payment(), {}, {"score": 650, "anomaly": None}, payments.rule_set(), kept, NOON_US
-    )
+    told = judge(payment(), {}, {"score": 650, "anomaly": None}, payments.rule_set(), kept, NOON_US)
     assert told.outcome == "challenge"
 
 
