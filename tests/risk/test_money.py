@@ -11,9 +11,7 @@ from risk import money
 from risk.money import BadAmount, Rates, minor_units, plain
 
 DAY = date(2026, 1, 1)
-DOLLARS = Rates(
-    "CNY", {"USD": [(date(2026, 1, 1), Decimal("7.05")), (date(2026, 6, 1), Decimal(7))]}
-)
+DOLLARS = Rates("CNY", {"USD": [(DAY, Decimal("7.05")), (date(2026, 6, 1), Decimal(7))]})
 
 
 @pytest.mark.parametrize(

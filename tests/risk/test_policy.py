@@ -51,7 +51,7 @@ def _outcome(
     steps: tuple[Step, ...] | None = None,
     **of_event: Any,
 ) -> str:
-    over = {} if steps is None else {"steps": steps}
+    over: dict[str, Any] = {} if steps is None else {"steps": steps}
     told = judge(
         payment(**of_event),
         values if values is not None else {"f": 1},
@@ -148,7 +148,7 @@ def test_questions_of_yesterday_bound_nothing() -> None:
 
 @pytest.mark.parametrize("kind", ["login", "account_change", "status"])
 def test_only_a_payment_is_asked_about(kind: str) -> None:
-    of_event = {"type": kind, "amount": None, "amount_base": None, "currency": None}
+    of_event: dict[str, Any] = {"type": kind, "amount": None, "amount_base": None, "currency": None}
     assert _outcome(650, **of_event) == "review"
     assert _outcome(950, **of_event) == "decline"
     assert _outcome(100, **of_event) == "approve"
