@@ -238,6 +238,14 @@ class LabelsPart(_Part):
         return known
 
 
+def _must_be_an_answer(entry: dict[str, Any]) -> None:
+    """Raise ValueError for what no shard could hear; it would end the flow at each new start."""
+    if not all(isinstance(entry[name], str) and entry[name] for name in ("customer", "challenge")):
+        raise ValueError("answer: needed a customer and a challenge")
+    if entry.get("kind") != "unreachable" and entry["decision"] not in ("confirm", "deny"):
+        raise ValueError("answer: needed confirm or deny")
+
+
 class AnswersPart(_Part):
     """What customers answered, and up to when everybody was heard."""
 
@@ -252,9 +260,8 @@ class AnswersPart(_Part):
             try:
                 answer = orjson.loads(entry[1][b"answer"])
                 received_us = events.parse_us(answer["received"])
-                facts.append(
-                    Spoken(str(answer["customer"]), entry[0].decode(), received_us, answer)
-                )
+                _must_be_an_answer(answer)
+                facts.append(Spoken(answer["customer"], entry[0].decode(), received_us, answer))
             except (KeyError, ValueError, TypeError, AttributeError) as wrong:
                 self._dead(entry, wrong)
         if until_us - self._marked_us >= _MARK_EVERY_US and not self._feed.queue:
