@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from gateway import accept, challenges, customers, deadline, labels
+from gateway import accept, challenges, customers, deadline, labels, webhook
 from gateway.board import Board
 from gateway.callers import Callers
 from gateway.edge import Edge
@@ -53,6 +53,8 @@ async def serve(
         "label": labels.SCRIPT,
         "customer": customers.SCRIPT,
         "answer": challenges.SCRIPT,
+        "take": webhook.TAKE,
+        "lead": webhook.LEAD,
         "decide": ports.decide_script,
     }
     turns = Turns(writer, scripts)
@@ -76,6 +78,9 @@ async def serve(
             if settings.inbox:
                 inbox = Inbox(fetcher, turns, parts.intake, parts.metrics, gateway)
                 tasks.append(_start(inbox.run(end)))
+            if settings.webhook is not None:
+                told = webhook.Outcomes(turns, settings.webhook, gateway, ports.clock)
+                tasks.append(_start(told.run(end)))
             host, port = runner.addresses[0][:2]
             ready(host, port)
             await stop.wait()
