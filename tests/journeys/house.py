@@ -126,6 +126,15 @@ class House:
         self._said += self._out.read() or b""
         return self._said
 
+    def hear(self, word: str, seconds: float = _PATIENCE_SECONDS) -> str:
+        """Wait until the command has printed a word; gives all that it printed."""
+        end = time.monotonic() + seconds
+        while word.encode() not in self.said():
+            if time.monotonic() > end:
+                raise TimeoutError(f"ringback run did not say {word!r}: {self.said()!r}")
+            time.sleep(0.05)
+        return self.said().decode()
+
     def pid(self, part: str) -> int:
         """The pid of a part: redis, ledger, prosody, flow-0, gateway, notify."""
         return int(self.run["pids"][part])

@@ -12,7 +12,7 @@ def test_the_demo_asks_is_answered_and_asks_you_with_nobody_touching_anything(
     house = start_house("--demo", answer_within=120)
 
     # The command tells where to look, and how you are asked.
-    said = house.said().decode()
+    said = house.hear("silence is never taken as a yes")
     for word in ("Watch:", "Your page:", "you@localhost, password "):
         assert word in said, said
     player = house.pid("demo")
