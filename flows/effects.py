@@ -49,7 +49,10 @@ class Note(NamedTuple):
 
 
 class Effects(Protocol):
-    """The doors of the flow."""
+    """The doors of the flow. ``keeps`` is False where nothing is put on record."""
+
+    @property
+    def keeps(self) -> bool: ...
 
     def decide(self, leaving: Sequence[Leaving]) -> list[dict[str, Any] | None]:
         """Write decisions; for each None where ours was first, else the recorded one."""
@@ -73,6 +76,8 @@ def _text(value: Mapping[str, Any] | None) -> bytes:
 
 class RedisEffects:
     """The doors as Redis scripts, fenced by the flow's generation. Times in microseconds."""
+
+    keeps = True
 
     def __init__(
         self, client: "redis.Redis", generation: int, ttl_s: int, now_us: Callable[[], int]
@@ -155,6 +160,7 @@ class PlainEffects:
 
     def __init__(self, keep: Callable[[list[dict[str, Any]]], None] | None) -> None:
         self._keep = keep
+        self.keeps = keep is not None
 
     def decide(self, leaving: Sequence[Leaving]) -> list[dict[str, Any] | None]:
         if self._keep is not None:

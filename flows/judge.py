@@ -217,8 +217,10 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
             expires_us = now_us + rules.policy.answer_within_us
             ask = self._question(fact, now_us, expires_us, judged)
             decision["challenge"] = {"id": ask["id"], "expires": ask["expires"]}
-        told = judged._replace(outcome=decision["decision"])
-        records = self._stage.recorder.decided(fact, told, decision, ask, now_us)
+        records = []
+        if self._stage.effects.keeps:
+            told = judged._replace(outcome=decision["decision"])
+            records = self._stage.recorder.decided(fact, told, decision, ask, now_us)
         return Leaving(moment.id, decision, fact.features, records, ask, moment.reply, expires_us)
 
     def _question(

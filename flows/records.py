@@ -72,7 +72,10 @@ class Recorder:
     ) -> list[dict[str, Any]]:
         """The decision-time bundle: features, score, rule hits, decision, and what follows."""
         moment, suffix = scored.moment, "/late" if late else ""
-        values = {name: written(value) for name, value in scored.features.items()}
+        values = {
+            name: repr(value) if value.__class__ is float else value
+            for name, value in scored.features.items()
+        }
         kept = {
             key: value for key, value in decision.items() if key not in ("stages_us", "outcome")
         }

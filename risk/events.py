@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
@@ -344,9 +345,15 @@ def instant(time_us: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
 
 
+@lru_cache(maxsize=4096)
+def _to_the_second(seconds: int) -> str:
+    return instant(seconds * 1_000_000).isoformat(timespec="seconds")[:19]
+
+
 def rfc3339(time_us: int) -> str:
     """Microseconds since 1970 as RFC 3339 in UTC with six digits."""
-    return instant(time_us).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    seconds, rest = divmod(time_us, 1_000_000)
+    return f"{_to_the_second(seconds)}.{rest:06d}Z"
 
 
 class Moment(NamedTuple):
