@@ -43,6 +43,7 @@ REQUIRED = (
 OPTIONAL = ("sig", "strength")
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
+_YEARS = re.compile(r"(\d{1,4})y\Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _in_c = c_make_encoder and c_make_encoder(
     None, None, encode_basestring, None, ":", ",", True, False, False
@@ -119,6 +120,15 @@ def follow_up_of(case: str) -> str:
     if mark and number.isdigit():
         return f"{base}{FOLLOW_UP}{int(number) + 1}"
     return f"{case}{FOLLOW_UP}2"
+
+
+def is_longer(retention: str, than: str) -> bool:
+    """Whether one class keeps for more years than another: rc20y than rc10y.
+
+    False where one of the names does not say its years.
+    """
+    years, others = _YEARS.search(retention), _YEARS.search(than)
+    return years is not None and others is not None and int(years[1]) > int(others[1])
 
 
 def utc_text(micros: int) -> str:

@@ -54,7 +54,8 @@ def case_records(data_dir: Path | str, case: str) -> list[Leaf]:
             " (SELECT case_no FROM cases WHERE name = ?) ORDER BY position",
             (case,),
         ).fetchall()
-        return _leaves(db, rows)
+        # A case that has moved lies in two logs, and the second may be the older file.
+        return sorted(_leaves(db, rows), key=lambda leaf: int(leaf["case_seq"]))
 
 
 def case_family(data_dir: Path | str, case: str) -> list[Leaf]:
@@ -102,7 +103,15 @@ def event_records(data_dir: Path | str, event: str) -> list[Leaf]:
             " case_no IN (SELECT case_no FROM cases WHERE event = ?1) ORDER BY position",
             (event,),
         ).fetchall()
-        return [leaf for leaf in _leaves(db, rows) if leaf["event"] == event]
+        found = [leaf for leaf in _leaves(db, rows) if leaf["event"] == event]
+    if len({leaf["origin"] for leaf in found}) > 1:
+        found.sort(key=_told)
+    return found
+
+
+def _told(leaf: Leaf) -> tuple[str, int, str, int]:
+    case = str(leaf["case"] or "")
+    return leaf["ts"], len(case), case, leaf["case_seq"] or 0
 
 
 def decisions(data_dir: Path | str) -> Iterator[Leaf]:

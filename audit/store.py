@@ -28,6 +28,7 @@ from audit.tree import TILE_HEIGHT, Tree, edge_of
 FORMAT = 1
 LOG_SHIFT = 40
 INDEX_MASK = (1 << LOG_SHIFT) - 1
+CLOSED = 2  # in logs.stopped: closed with its last case, for good
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -75,6 +76,7 @@ class Log:
     note: str
     stopped: bool
     heads: int = 0
+    closed: bool = False
 
     @property
     def size(self) -> int:
@@ -165,7 +167,19 @@ class Store:
             number, origin, tenant, retention, year = row[:5]
             stopped = bool(row[9])
             logs.append(
-                Log(number, origin, tenant, retention, year, tree, row[7], row[8], stopped, row[10])
+                Log(
+                    number,
+                    origin,
+                    tenant,
+                    retention,
+                    year,
+                    tree,
+                    row[7],
+                    row[8],
+                    stopped,
+                    row[10],
+                    closed=row[9] == CLOSED,
+                )
             )
         return logs
 
@@ -185,13 +199,24 @@ class Store:
         return [_case(row) for row in self._select_in(sql, numbers)]
 
     def changed_since(self, log: int, index: int) -> set[int]:
-        """The numbers of the cases that have a record at or after that index of a log."""
+        """The numbers of a log's cases that have a record at or after that index of it."""
         rows = self._db.execute(
-            "SELECT DISTINCT case_no FROM records WHERE position >= ? AND position < ?"
-            " AND case_no IS NOT NULL",
-            (log << LOG_SHIFT | index, (log + 1) << LOG_SHIFT),
+            "SELECT DISTINCT case_no FROM records JOIN cases USING (case_no)"
+            " WHERE position >= ? AND position < ? AND log = ?",
+            (log << LOG_SHIFT | index, (log + 1) << LOG_SHIFT, log),
         )
         return {row[0] for row in rows}
+
+    def has_open_case(self, log: int) -> bool:
+        """Whether a case of that log may still go on. Reads the whole table: ask seldom."""
+        row = self._db.execute("SELECT 1 FROM cases WHERE log = ? AND closed = 0 LIMIT 1", (log,))
+        return row.fetchone() is not None
+
+    def records_of(self, case_no: int) -> list[tuple[int, bytes]]:
+        """(position, leaf) of a case's durable records."""
+        return self._db.execute(
+            "SELECT position, leaf FROM records WHERE case_no = ?", (case_no,)
+        ).fetchall()
 
     def last_case_no(self) -> int:
         return int(self._db.execute("SELECT COALESCE(MAX(case_no), 0) FROM cases").fetchone()[0])
@@ -232,7 +257,8 @@ class Store:
                 db.executemany("INSERT INTO erasures VALUES (?, ?, ?)", batch.erasures)
             db.executemany(
                 "INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (case_no) DO UPDATE"
-                " SET seq = excluded.seq, prev = excluded.prev, closed = excluded.closed",
+                " SET log = excluded.log, seq = excluded.seq, prev = excluded.prev,"
+                " closed = excluded.closed",
                 [case.row for case in batch.cases.values()],
             )
             for log in batch.logs.values():
@@ -248,7 +274,7 @@ class Store:
                         log.tree.root(),
                         log.ts,
                         log.note,
-                        int(log.stopped),
+                        CLOSED if log.closed else int(log.stopped),
                         log.heads,
                     ),
                 )

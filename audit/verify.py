@@ -21,6 +21,8 @@ The rules, by the numbers that a fault is reported under:
 14. `case.heads` lists exactly the cases that changed since the last one, and where they stand.
 15. Every payload that a record names is there, and its bytes have the hash that names it.
 16. No value is sealed under a data key that the log has not committed to before.
+17. A case lies in one log. One that has moved says so on both sides (`case.moved`), the longer
+    log carries every leaf of it, and neither half is missing where a whole ledger is verified.
 
 What this can't show: that what was never logged happened, that what was logged is true, and,
 without witnesses or a checkpoint saved elsewhere, that the operator did not write the whole log
@@ -79,11 +81,12 @@ RULES = {
     14: "the heads of the cases are as listed",
     15: "payloads are there and unchanged",
     16: "data keys are committed to before use",
+    17: "a case that has moved is whole",
 }
 
 _BODY_KINDS = frozenset(
-    ["case.opened", "case.closed", "case.heads", "log.gap", "log.start", "log.stop", "key.created"]
-)
+    ["case.opened", "case.closed", "case.heads", "case.moved", "log.gap", "log.start", "log.stop"]
+) | frozenset(["key.created", "retention.destroyed"])
 
 
 @dataclass(frozen=True)
@@ -191,8 +194,34 @@ class Bundle(NamedTuple):
 
 
 Progress = Callable[[int, int], None]
-# The last leaf hash of each closed case, kept across the logs of one ledger.
-Closed = dict[str, str]
+
+
+@dataclass
+class Half:
+    """One side of a case that lies in two logs: the end of the old half, or what the new names."""
+
+    index: int
+    case: str
+    ts: str
+    hash: str
+    to: str = ""
+    departed: str = ""
+    places: list[dict[str, Any]] = field(default_factory=list)
+    hashes: list[bytes] = field(default_factory=list)
+
+
+@dataclass
+class Across:
+    """What the rules over several logs of one ledger need of each."""
+
+    alone: bool = False
+    closed: dict[str, str] = field(default_factory=dict)
+    owner: dict[str, str] = field(default_factory=dict)
+    gone: dict[str, list[Half]] = field(default_factory=dict)
+    come: dict[str, list[Half]] = field(default_factory=dict)
+    destroyed: set[str] = field(default_factory=set)
+    reports: dict[str, Report] = field(default_factory=dict)
+    running: set[str] = field(default_factory=set)
 
 
 def verify_ledger(
@@ -207,7 +236,7 @@ def verify_ledger(
     logs = [path] if checkpoint_file(path).is_file() else find_logs(path)
     if not logs:
         raise EvidenceMalformed(f"there is no checkpoint in {path} or below it")
-    closed: Closed = {}
+    across = Across(alone=logs == [path])
     reports = [
         verify_log(
             log,
@@ -215,10 +244,12 @@ def verify_ledger(
             old_checkpoints=old_checkpoints,
             workers=workers,
             progress=progress,
-            closed=closed,
+            across=across,
         )
         for log in logs
     ]
+    # 17. A case lies in one log, or has moved and says so on both sides.
+    _check_halves(across)
     for data in old_checkpoints:
         saved = parse_checkpoint(data)
         if saved.origin not in [report.origin for report in reports]:
@@ -240,7 +271,7 @@ def verify_log(
     old_checkpoints: Sequence[bytes] = (),
     workers: int = 1,
     progress: Progress | None = None,
-    closed: Closed | None = None,
+    across: Across | None = None,
 ) -> Report:
     """Verify one log by the rules above. Faults are collected, not raised."""
     report = Report(str(path))
@@ -255,7 +286,11 @@ def verify_log(
     keys = _log_keys(path, head.origin, policy, report)
     if not any(head.signed_by(key) for key in keys):
         report.faults.append(Fault(1, None, f"no key known for {head.origin} signed it"))
-    _check_entries(path, head, keys, saved, old_checkpoints, workers, progress, closed, report)
+    alone = Across(alone=True) if across is None else across
+    alone.reports[head.origin] = report
+    _check_entries(path, head, keys, saved, old_checkpoints, workers, progress, alone, report)
+    if across is None:
+        _check_halves(alone)
     # 13. The witnesses that the policy asks for have cosigned the checkpoint.
     _check_witnesses(head, policy, report)
     return report
@@ -269,10 +304,10 @@ def _check_entries(
     old_checkpoints: Sequence[bytes],
     workers: int,
     progress: Progress | None,
-    closed: Closed | None,
+    across: Across,
     report: Report,
 ) -> None:
-    chain = _Chain(path, head.origin, report, {} if closed is None else closed)
+    chain = _Chain(path, head.origin, report, across)
     elsewhere = [parse_checkpoint(data) for data in old_checkpoints]
     elsewhere = [other for other in elsewhere if other.origin == head.origin]
     wanted = sorted({other.size for other in (*saved, *elsewhere) if other.size <= head.size})
@@ -329,10 +364,13 @@ def _root(edge: list[bytes], rest: list[bytes]) -> bytes:
 
 
 class _Chain:
-    """Rules 5 to 11 and 14 to 16, record by record."""
+    """Rules 5 to 11 and 14 to 17, record by record."""
 
-    def __init__(self, path: Path, origin: str, report: Report, closed: Closed) -> None:
-        self._path, self._report, self._closed = path, report, closed
+    def __init__(self, path: Path, origin: str, report: Report, across: Across) -> None:
+        self._path, self._origin, self._report = path, origin, report
+        self._across, self._closed = across, across.closed
+        self._gone: dict[str, int] = {}
+        self._follows: dict[str, str] = {}
         self._tenant = origin.split("/")[-3] if origin.count("/") >= 3 else ""
         self._ts = ""
         self._rids: set[bytes] = set()
@@ -374,6 +412,8 @@ class _Chain:
             self._take_payload(index, digest)
         if record.sealed or record.subject is not None:
             self._take_keys(index, record)
+        if record.kind == "retention.destroyed":
+            self._across.destroyed.add(str(record.body.get("origin")))
 
     def _take_keys(self, index: int, record: Seen) -> None:
         # 16. No value is sealed under a data key that the log has not committed to before.
@@ -399,12 +439,19 @@ class _Chain:
     def _take_case(self, index: int, record: Seen) -> None:
         case = str(record.case)
         seq, last, last_index = self._stand.get(case, (0, b"", -1))
+        body = record.body if type(record.body) is dict else {}
+        carried: list[bytes] = []
+        # 17. A case that has moved here brings every leaf of what it was.
+        if record.kind == "case.moved" and "from" in body:
+            carried = self._take_carried(index, case, record, body, seq == 0)
+            if not seq and carried:
+                seq, last, last_index = len(carried), carried[-1], index
         # 8. A case begins with `case.opened` and its `case_seq` runs 1, 2, 3, …
         if record.seq != seq + 1:
             self._fault(
                 8, index, f"case {case} stands at {seq}, and this is its record {record.seq}"
             )
-        elif (record.kind == "case.opened") != (seq == 0):
+        elif (record.kind == "case.opened") != (seq == 0):  # one that moved here has a seq
             self._fault(8, index, f"record {record.seq} of case {case} is a {record.kind}")
         # 9. `case_prev` is the hash of the case's record before.
         elif record.prev != (last.hex() if seq else NO_PREVIOUS):
@@ -417,17 +464,70 @@ class _Chain:
         # 10. `case.closed` counts the case's records, and nothing follows it.
         if case in self._over:
             self._fault(10, index, f"case {case} was closed before it")
-        body = record.body if type(record.body) is dict else {}
+        if case in self._gone:
+            why = f"case {case} has left this log by record {self._gone[case]}"
+            self._fault(17, index, why)
         if record.kind == "case.closed":
             self._over.add(case)
             self._closed[case] = record.hash.hex()
             if body.get("n") != record.seq:
                 self._fault(10, index, f"it closes {body.get('n')} records, there are {record.seq}")
         if record.kind == "case.opened" and "follows" in body:
+            self._follows[case] = str(body.get("last"))
             self._take_follow_up(index, body)
         number = record.seq if type(record.seq) is int else seq + 1
         self._stand[case] = (number, record.hash, index)
         self._changed.add(case)
+        if record.kind == "case.moved" and "to" in body:
+            self._gone[case] = index
+            self._changed.discard(case)
+            half = Half(index, case, record.ts, record.hash.hex(), to=str(body["to"]))
+            self._across.gone.setdefault(self._origin, []).append(half)
+
+    def _take_carried(
+        self, index: int, case: str, record: Seen, body: dict[str, Any], begins: bool
+    ) -> list[bytes]:
+        """The hashes of the case's own leaves that `case.moved` carries; [] when none hold."""
+        try:
+            packed = payload_file(self._path, record.payloads[0]).read_bytes()
+            leaves = unpack_entries(packed)
+            told = [decode(leaf) for leaf in leaves]
+            places = body["from"]
+            named = [(place["origin"], len(place["indices"])) for place in places]
+            rows = [place["hashes"] for place in places]
+        except (OSError, EvidenceMalformed, ValueError, LookupError, TypeError) as error:
+            self._fault(17, index, f"the leaves that it carries can't be read: {error!r}")
+            return []
+        hashes = [leaf_hash(leaf) for leaf in leaves]
+        if sum(count for _, count in named) != len(leaves) or any(
+            row is not None and row != [one.hex() for one in part]
+            for row, part in zip(rows, _split(hashes, named), strict=True)
+        ):
+            self._fault(17, index, "it does not name the leaves that it carries")
+        own: list[bytes] = []
+        before, last_case = NO_PREVIOUS, ""
+        for leaf, hashed in zip(told, hashes, strict=True):
+            if leaf["case"] != last_case:
+                if last_case and leaf["body"].get("last") != before:
+                    self._fault(17, index, f"case {leaf['case']} in it follows another end")
+                own, before, last_case = [], NO_PREVIOUS, str(leaf["case"])
+            if leaf["case_seq"] != len(own) + 1 or leaf["case_prev"] != before:
+                self._fault(17, index, f"it carries no whole case {last_case}: see {len(own) + 1}")
+                return []
+            own.append(hashed)
+            before = hashed.hex()
+            for entry in leaf["payload"]:
+                self._take_payload(index, str(entry["sha256"]))
+        if (last_case == case) != begins:
+            self._fault(17, index, f"it begins case {case} and carries {last_case or 'nothing'}")
+        elif not begins and self._follows.get(case) != before:
+            self._fault(17, index, "what it carries is not what its case follows")
+        elif begins and told[-1]["body"].get("to") != self._origin:
+            self._fault(17, index, "the old half that it carries does not end by moving here")
+        half = Half(index, case, record.ts, record.hash.hex(), places=places, hashes=hashes)
+        half.departed = before if begins else ""
+        self._across.come.setdefault(self._origin, []).append(half)
+        return own if begins else []
 
     def _take_follow_up(self, index: int, body: dict[str, Any]) -> None:
         followed = str(body["follows"])
@@ -445,13 +545,20 @@ class _Chain:
         # 11. Starts, stops and gaps.
         body = record.body if type(record.body) is dict else {}
         if record.kind == "log.start":
-            if self._state == "running":
-                self._fault(11, index, "a start without the stop or the gap before it")
+            if self._state in ("running", "closed for good"):
+                why = f"a start without the stop or the gap before it (the log is {self._state})"
+                self._fault(11, index, why)
             self._state = "running"
         elif record.kind == "log.stop":
             if self._state != "running":
                 self._fault(11, index, f"a stop while the log is {self._state}")
             self._state = "stopped"
+            if body.get("final"):
+                self._state = "closed for good"
+                still = set(self._stand) - self._over - set(self._gone)
+                if still:
+                    why = f"the last stop while {len(still)} cases are open, {min(still)} first"
+                    self._fault(11, index, why)
         elif record.kind == "log.gap":
             if self._state != "running" or body.get("last") != index - 1:
                 why = f"a gap after record {body.get('last')} while the log is {self._state}"
@@ -487,6 +594,13 @@ class _Chain:
         report.last_ts = self._ts or None
         report.cases, report.closed = len(self._stand), len(self._over)
         report.uncovered = len(self._changed - self._over)
+        for case in self._stand:
+            owner = self._across.owner.setdefault(case, self._origin)
+            if owner != self._origin and not self._has_moved(case, owner):
+                why = f"case {case} lies here and in {owner}, and has not moved"
+                self._fault(17, self._stand[case][2], why)
+        if self._state == "running":
+            self._across.running.add(self._origin)
         if not complete:
             return
         if report.uncovered:
@@ -499,8 +613,71 @@ class _Chain:
                 "the log has no log.stop at its end: it is being written, or its end is missing"
             )
 
+    def _has_moved(self, case: str, owner: str) -> bool:
+        come = [*self._across.come.get(self._origin, ()), *self._across.come.get(owner, ())]
+        return any(half.case == case for half in come)
+
     def _fault(self, rule: int, index: int, why: str) -> None:
         self._report.faults.append(Fault(rule, index, why))
+
+
+def _split(hashes: list[bytes], named: list[tuple[str, int]]) -> Iterator[list[bytes]]:
+    start = 0
+    for _, count in named:
+        yield hashes[start : start + count]
+        start += count
+
+
+def _check_halves(across: Across) -> None:
+    """17. Each half of a case that has moved has its other half."""
+    arrived = {half.departed for halves in across.come.values() for half in halves}
+    for origin, halves in across.gone.items():
+        for half in halves:
+            if half.hash not in arrived:
+                why = f"case {half.case} went on in {half.to}, and that half is missing"
+                _say_missing(across, origin, half, half.to, why)
+    for origin, halves in across.come.items():
+        for half in halves:
+            start = 0
+            for place in half.places:
+                part = half.hashes[start : start + len(place["indices"])]
+                start += len(part)
+                _check_place(across, origin, half, place, part)
+
+
+def _check_place(
+    across: Across, origin: str, half: Half, place: dict[str, Any], part: list[bytes]
+) -> None:
+    other = across.reports.get(str(place["origin"]))
+    if other is None:
+        why = f"case {half.case} came from {place['origin']}, and that half is missing"
+        _say_missing(across, origin, half, str(place["origin"]), why)
+        return
+    for index, hashed in zip(place["indices"], part, strict=True):
+        if type(index) is not int or index >= other.size:
+            why = f"case {half.case} came from record {index} of {other.origin}, not there"
+            _say_missing(across, origin, half, other.origin, why)
+            return
+        if _published_hash(Path(other.path), index, other.size) != hashed:
+            why = f"it carries another leaf than record {index} of {other.origin}"
+            across.reports[origin].faults.append(Fault(17, half.index, why))
+            return
+
+
+def _published_hash(path: Path, index: int, size: int) -> bytes:
+    """The hash of a record from its tile, which rule 4 has compared with the entries."""
+    n, offset = divmod(index, TILE_WIDTH)
+    file = find_tile(path, "0", n, min(TILE_WIDTH, size - n * TILE_WIDTH))
+    return b"" if file is None else file.read_bytes()[offset * 32 : offset * 32 + 32]
+
+
+def _say_missing(across: Across, origin: str, half: Half, other: str, why: str) -> None:
+    report, there = across.reports[origin], across.reports.get(other)
+    unpublished = there is not None and other in across.running and half.ts > (there.last_ts or "")
+    if across.alone or other in across.destroyed or unpublished:
+        report.open_questions.append(f"record {half.index}: {why}")
+    else:
+        report.faults.append(Fault(17, half.index, why))
 
 
 def _bundles(path: Path, size: int, workers: int) -> Iterator[Bundle]:

@@ -8,6 +8,10 @@
 Every start writes `log.start`, every orderly end `case.heads` and `log.stop`. A log that is found
 without its `log.stop` gets `log.gap`, which names the last durable index. What is durable is
 what `append_many` has returned from.
+
+A case stays in the log of the year and class that it was opened in. Two things end that: a record
+whose `class` is longer takes its case along (`case.moved`, on both sides), and once a year is over
+and its last case closed, its log ends with a final `log.stop`.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ from audit.leaf import (
     FORMAT,
     NO_PREVIOUS,
     follow_up_of,
+    is_longer,
     plain,
     plain_object,
     utc_text,
@@ -42,8 +47,8 @@ from audit.leaf import (
 from audit.note import Signer, head_text
 from audit.publish import Publisher
 from audit.seal import DataKey, Seals, open_transport
-from audit.store import LOG_SHIFT, Batch, Case, Log, Store
-from audit.tiles import MAX_LEAF, payload_file, write_atomically
+from audit.store import INDEX_MASK, LOG_SHIFT, Batch, Case, Log, Store
+from audit.tiles import MAX_LEAF, pack_entries, payload_file, write_atomically
 from audit.tree import Tree, leaf_hash, root_of
 
 Record = dict[str, Any]
@@ -54,6 +59,7 @@ COMMIT_RECORDS = 1_000
 CACHED_CASES = 100_000
 HEADS_EVERY = 3_600_000_000
 CLOCK_TOLERANCE = 500_000
+MOST_NAMED_HASHES = 500
 OWN_RID = "ledger/"
 _FIELDS = frozenset(
     ["v", "kind", "rid", "tenant", "case", "class", "event", "subject", "actor", "at", "body"]
@@ -115,7 +121,7 @@ class Ledger:
                 for log in self._logs.values()
             }
             self.dropped = self.refused = 0
-            self._own_records = 0
+            self._own_records = self._years_due = 0
             self._finish_erasures()
             self._absent: set[str] = set()
             self.publisher = Publisher(
@@ -185,6 +191,16 @@ class Ledger:
             ]
             if due:
                 self._commit(partial(self._write_all_heads, due))
+            if now >= self._years_due:
+                self._years_due = now + HEADS_EVERY
+                self._end_years()
+
+    def _end_years(self) -> None:
+        year = int(utc_text(max(self._last_ts, self._now()))[:4])
+        old = [log for log in self._logs.values() if log.year < year and not log.closed]
+        if any(not self._store.has_open_case(log.log) for log in old):
+            self._commit(self._close_years)
+            self.publisher.publish(keep=True)
 
     def note(self, kind: str, body: Record) -> None:
         """Put a fact of the ledger's own keeping on record, outside of any case."""
@@ -235,6 +251,7 @@ class Ledger:
         now = self._now()
         self._clock_offset = now - self._steady()
         self._heads_ts = dict.fromkeys(self._logs, now)
+        self._years_due = now + HEADS_EVERY
         before = self._last_ts
 
         def begin(batch: Batch) -> None:
@@ -249,6 +266,7 @@ class Ledger:
                     log.stopped = True
                     self._begin(batch, log)
             self._begin(batch, self._log_for(self._class))
+            self._close_years(batch)
             if now < before - CLOCK_TOLERANCE:
                 self._step(batch, before, now)
 
@@ -268,6 +286,23 @@ class Ledger:
                     self._write_heads(batch, log)
                 self._write(batch, log, "log.stop", {"start": self._starts})
                 log.stopped = True
+
+    def _close_years(self, batch: Batch) -> bool:
+        """Close the logs of past years whose last case is closed: a final `log.stop`."""
+        year, any_closed = int(self._ts[:4]), False
+        for log in list(self._logs.values()):
+            if log.year >= year or log.closed or self._is_open(batch, log):
+                continue
+            self._begin(batch, log)
+            if self._changed.get(log.log):
+                self._write_heads(batch, log)
+            self._write(batch, log, "log.stop", {"final": True, "start": self._starts})
+            log.stopped = log.closed = any_closed = True
+        return any_closed
+
+    def _is_open(self, batch: Batch, log: Log) -> bool:
+        here = [case for case in batch.cases.values() if case.log == log.log]
+        return any(not case.closed for case in here) or self._store.has_open_case(log.log)
 
     def _finish_erasures(self) -> None:
         numbers = [number for _, keys in self._store.erasures() for number in json.loads(keys)]
@@ -374,12 +409,15 @@ class Ledger:
             )
         personal = record.get("personal")
         opened = self._open_personal(personal) if personal else None
-        retention = record.get("class") or self._class
+        demanded = record.get("class")
+        retention = demanded or self._class
         case = None
         if name is None:
             log = self._log_for(retention)
         else:
-            case = self._case_for(batch, name, retention, leaf)
+            case = self._case_for(batch, name, retention, leaf, demanded)
+            if demanded and is_longer(demanded, self._logs[case.log].retention):
+                self._move(batch, case, demanded)
             log = self._logs[case.log]
         self._begin(batch, log)
         if opened:
@@ -469,7 +507,9 @@ class Ledger:
                 found = self._cases[name] = rows[0]
         return found
 
-    def _case_for(self, batch: Batch, name: str, retention: str, leaf: Record) -> Case:
+    def _case_for(
+        self, batch: Batch, name: str, retention: str, leaf: Record, demanded: str | None
+    ) -> Case:
         """The open case that takes this record; opened here when there is none."""
         case = self._find(name)
         if case is None or not case.seq:
@@ -488,11 +528,14 @@ class Ledger:
             following = follow_up_of(case.name)
             found = self._find(following)
             if found is None:
-                before = case
-                retention = self._logs[before.log].retention
-                case = self._new_case(following, self._log_for(retention), before.event)
-                body = {"class": retention, "follows": before.name, "last": before.prev.hex()}
+                before, kept = case, self._logs[case.log].retention
+                longer = demanded is not None and is_longer(demanded, kept)
+                kept = demanded if demanded is not None and longer else kept
+                case = self._new_case(following, self._log_for(kept), before.event)
+                body = {"class": kept, "follows": before.name, "last": before.prev.hex()}
                 self._open_case(batch, case, body, leaf)
+                if longer:
+                    self._carry(batch, case, self._family(before))
             else:
                 case = found
         leaf["case"] = case.name
@@ -511,6 +554,74 @@ class Ledger:
         opened = self._own_leaf("case.opened", body, rid)
         opened |= {"case": case.name, "event": case.event, "subject": leaf["subject"]}
         self._place(batch, log, case, opened)
+
+    # moving to a longer class
+
+    def _move(self, batch: Batch, case: Case, retention: str) -> None:
+        """Go on with an open case in a longer log: `case.moved` ends it here and begins it there.
+
+        The one here says where to; the one there names where from, and carries every leaf.
+        """
+        old = self._logs[case.log]
+        new = self._log_for(retention, old.year)
+        self._begin(batch, old)
+        self._write_moved(batch, case, old, {"to": new.origin})
+        self._changed[old.log].discard(case.case_no)
+        self._begin(batch, new)
+        case.log = new.log
+        self._carry(batch, case, [case])
+
+    def _family(self, last: Case) -> list[Case]:
+        """A closed case and those it follows, first one first."""
+        family, name = [last], last.name
+        while FOLLOW_UP in name:
+            base, _, number = name.rpartition(FOLLOW_UP)
+            name = base if number == "2" else f"{base}{FOLLOW_UP}{int(number) - 1}"
+            before = self._find(name)
+            if before is None:
+                break
+            family.insert(0, before)
+        return family
+
+    def _carry(self, batch: Batch, case: Case, sources: Sequence[Case]) -> None:
+        """Write `case.moved` in the case's own log, with the leaves of the cases it comes from."""
+        log = self._logs[case.log]
+        places: dict[str, Record] = {}
+        leaves: list[bytes] = []
+        for source in sources:
+            rows = dict(self._store.records_of(source.case_no))
+            rows |= {row[0]: row[5] for row in batch.records if row[2] == source.case_no}
+            read = [(json.loads(leaf), position, leaf) for position, leaf in rows.items()]
+            for record, position, leaf in sorted(read, key=lambda row: int(row[0]["case_seq"])):
+                held = self._logs[position >> LOG_SHIFT]
+                place = places.setdefault(held.origin, {"hashes": [], "indices": []})
+                place["hashes"].append(leaf_hash(leaf).hex())
+                place["indices"].append(position & INDEX_MASK)
+                leaves.append(leaf)
+                self._copy_payloads(record, held, log)
+        packed = pack_entries(leaves)
+        digest = sha256(packed).hexdigest()
+        write_atomically(payload_file(self.directory(log), digest), packed, durable=True)
+        origins = [{"origin": origin, **place} for origin, place in places.items()]
+        if len(leaves) > MOST_NAMED_HASHES:  # a leaf has its limit; the carried leaves give them
+            origins = [{**place, "hashes": None} for place in origins]
+        payload = [{"path": "leaves", "sha256": digest, "size": len(packed)}]
+        self._write_moved(batch, case, log, {"from": origins}, payload)
+
+    def _copy_payloads(self, record: Record, old: Log, new: Log) -> None:
+        for digest in [entry["sha256"] for entry in record["payload"]]:
+            target = payload_file(self.directory(new), digest)
+            if old is not new and not target.exists():
+                data = payload_file(self.directory(old), digest).read_bytes()
+                write_atomically(target, data, durable=True)
+
+    def _write_moved(
+        self, batch: Batch, case: Case, log: Log, body: Record, payload: list[Record] | None = None
+    ) -> None:
+        rid = f"{OWN_RID}{case.name}/{case.seq + 1}/case.moved"
+        leaf = self._own_leaf("case.moved", body, rid)
+        leaf |= {"case": case.name, "event": case.event, "payload": payload or []}
+        self._place(batch, log, case, leaf)
 
     def _place(self, batch: Batch, log: Log, case: Case | None, leaf: Record) -> int:
         """Give a leaf its place in the case and the log; its position."""
@@ -655,9 +766,13 @@ class Ledger:
     def directory(self, log: Log) -> Path:
         return self.path / log.tenant / log.retention / str(log.year)
 
-    def _log_for(self, retention: str) -> Log:
-        year = int(self._ts[:4])
+    def _log_for(self, retention: str, opened: int | None = None) -> Log:
+        """The log of a class and a year: this one, or the one that a case was opened in."""
+        year = opened or int(self._ts[:4])
         found = self._by_year.get((retention, year))
+        if found is not None and found.closed:
+            year = int(self._ts[:4])
+            found = self._by_year.get((retention, year))
         if found is None:
             number = max(self._logs, default=0) + 1
             origin = f"{self._bank}/ringback/{self._tenant}/{retention}/{year}"

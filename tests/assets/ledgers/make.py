@@ -69,13 +69,14 @@ def vkey(name: str, kind: int, key: Ed25519PrivateKey) -> str:
     return f"{name}+{key_id(name, kind, key).hex()}+{text}"
 
 
-def head(size: int, root: bytes) -> str:
-    return f"{ORIGIN}\n{size}\n{base64.b64encode(root).decode()}\n"
+def head(size: int, root: bytes, origin: str = ORIGIN) -> str:
+    return f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n"
 
 
 def sign(text: str, key: Ed25519PrivateKey = OPERATOR) -> str:
-    packed = key_id(ORIGIN, 1, key) + key.sign(text.encode())
-    return f"— {ORIGIN} {base64.b64encode(packed).decode()}\n"
+    origin = text.split("\n", 1)[0]
+    packed = key_id(origin, 1, key) + key.sign(text.encode())
+    return f"— {origin} {base64.b64encode(packed).decode()}\n"
 
 
 def cosign(text: str, name: str) -> str:
@@ -375,11 +376,78 @@ def a_checkpoint_saved_of_another_history() -> Log:
     return log
 
 
+LONGER = ORIGIN.replace("rc10y", "rc20y")
+
+
+@dataclass
+class Two:
+    """A ledger of two logs, for a case that has moved from the one to the other."""
+
+    logs: dict[str, Log]
+
+    def write(self, folder: Path) -> None:
+        for origin, log in self.logs.items():
+            log.write(folder.joinpath(*origin.split("/")[-2:]))
+
+
+def a_case_that_moved(edit: Callable[[list[bytes]], None] = lambda leaves: None) -> Two:
+    """Three records, the departure; the arrival with the four of them, one more, the close."""
+    old, new = Pen(), Pen()
+    old.put("log.start", body={"format": 1, "start": 1, "stream": "0-0"})
+    for kind in ("case.opened", "event.in", "decision"):
+        old.put(kind, "case-e1", body={"note": kind})
+    old.put("case.moved", "case-e1", body={"to": LONGER})
+    old.put("log.stop", body={"start": 1})
+    carried = [spell(leaf) for leaf in old.leaves[1:5]]
+    edit(carried)
+    packed = b"".join(len(leaf).to_bytes(2, "big") + leaf for leaf in carried)
+    digest = sha(packed).hex()
+    hashes = [hash_leaf(leaf).hex() for leaf in carried]
+    new.put("log.start", body={"format": 1, "start": 1, "stream": "0-0"})
+    for kind in ("case.moved", "label", "case.closed"):
+        new.put(kind, "case-e1")
+    new.put("log.stop", body={"start": 1})
+    new.leaves[3]["body"]["n"] = 7
+    new.leaves[1]["body"] = {
+        "from": [{"origin": ORIGIN, "indices": [1, 2, 3, 4], "hashes": hashes}]
+    }
+    new.leaves[1]["payload"] = [{"path": "leaves", "sha256": digest, "size": len(packed)}]
+    before = hash_leaf(carried[-1])
+    for seq, leaf in enumerate(new.leaves[1:4], 5):
+        leaf["case_seq"], leaf["case_prev"] = seq, before.hex()
+        before = hash_leaf(spell(leaf))
+    logs = {}
+    for origin, pen in ((ORIGIN, old), (LONGER, new)):
+        log = Log([spell(leaf) for leaf in pen.leaves], keys=vkey(origin, 1, OPERATOR) + "\n")
+        log.hashes = [hash_leaf(entry) for entry in log.entries]
+        text = head(len(log.entries), tree(log.hashes), origin)
+        log.checkpoint, log.width = text + "\n" + sign(text), len(log.entries)
+        logs[origin] = log
+    logs[LONGER].cas[digest] = packed
+    return Two(logs)
+
+
+def only(origin: str) -> Two:
+    return Two({origin: a_case_that_moved().logs[origin]})
+
+
+def a_carried_leaf_rewritten() -> Two:
+    """The operator's milder decision, in the longer log alone, and all after it made to fit."""
+
+    def edit(leaves: list[bytes]) -> None:
+        leaves[2] = leaves[2].replace(b'"note":"decision"', b'"note":"approval"')
+        leaf = json.loads(leaves[3])
+        leaf["case_prev"] = hash_leaf(leaves[2]).hex()
+        leaves[3] = spell(leaf)
+
+    return a_case_that_moved(edit)
+
+
 @dataclass(frozen=True)
 class Attack:
     """A bad log, how to ask about it, and by which record and rule it is caught."""
 
-    make: Callable[[], Log]
+    make: Callable[[], Log | Two]
     index: int | None
     rule: int
     policy: bool = False
@@ -434,6 +502,9 @@ ATTACKS = {
     "a-case-left-out-of-the-heads": Attack(a_record_left_out_of_the_heads, 18, 14),
     "a-payload-changed": Attack(a_payload_changed, 12, 15),
     "a-key-not-committed-to": Attack(lambda: rewritten(set_field(1, kind="note")), 4, 16),
+    "a-moved-case-without-its-old-half": Attack(lambda: only(LONGER), 1, 17),
+    "a-moved-case-without-its-new-half": Attack(lambda: only(ORIGIN), 4, 17),
+    "a-carried-leaf-rewritten": Attack(a_carried_leaf_rewritten, 4, 17),
 }
 
 
@@ -441,6 +512,7 @@ def make(folder: Path) -> None:
     """Write the whole log, the attacks, the policy, the saved checkpoints and expected.json."""
     good = whole()
     good.write(folder / "whole")
+    a_case_that_moved().write(folder / "a-case-that-moved")
     for size in (8, 14, len(good.hashes)):
         (folder / f"saved-{size}.checkpoint").write_text(note(good.hashes[:size]))
     names = [name.split(".")[0] for name in WITNESSES]
