@@ -28,7 +28,7 @@ from risk import names
 from risk.privacy import web_token
 
 TICK_SECONDS = 0.5
-NEWEST = 30
+NEWEST = 60  # as many as the page shows
 BACKLOG = 5_000
 
 

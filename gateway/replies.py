@@ -69,8 +69,8 @@ class Replies:
         while not stop.is_set():
             try:
                 if loop.time() > kept_until:
-                    await self._client.expire(self._own, KEEP_SECONDS)
-                    kept_until = loop.time() + 60
+                    kept = await self._client.expire(self._own, KEEP_SECONDS)
+                    kept_until = loop.time() + (60 if kept else 2)  # not there before a reply
                 found = await self._client.xread(self._positions, count=COUNT, block=BLOCK_MS)
             except (RedisError, OSError) as away:
                 if self.following:
