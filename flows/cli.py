@@ -1,5 +1,6 @@
 """`ringback`: the composition root and its commands."""
 
+import argparse
 import json
 import logging
 import signal
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from audit.errors import AuditError
 from config.settings import BadConfig
 from flows.errors import FlowError
 
@@ -20,6 +22,7 @@ app = typer.Typer(
 )
 Data = Annotated[Path, typer.Option(help="The data directory.")]
 VAR = Path("var")
+RECOVER = "Redis has lost what the ledger holds: put back what can be, and go on."
 
 
 def _house(data: Path, **over: Any) -> Any:
@@ -45,6 +48,7 @@ def run(
     http: Annotated[str | None, typer.Option(help="HOST:PORT; port 0 picks one.")] = None,
     demo: Annotated[bool, typer.Option(help="Play a small bank, with you as a customer.")] = False,
     workers: Annotated[int | None, typer.Option(help="Flow processes.")] = None,
+    recover: Annotated[bool, typer.Option("--recover-from-ledger", help=RECOVER)] = False,
 ) -> None:
     """Start everything, and end it on Ctrl-C."""
     from flows.run import run as run_all
@@ -63,7 +67,7 @@ def run(
 
             play(running, _say)
 
-    run_all(house, http=http or house.settings.http, demo=demo, told=told)
+    run_all(house, http=http or house.settings.http, demo=demo, told=told, recover=recover)
 
 
 @app.command()
@@ -100,11 +104,15 @@ def gateway(
 
 
 @app.command()
-def ledger(data: Data = VAR) -> None:
+def ledger(
+    data: Data = VAR,
+    recover: Annotated[bool, typer.Option("--recover-from-ledger", help=RECOVER)] = False,
+) -> None:
     """The one writer of the ledger, alone."""
     from flows import parts
 
-    parts.ledger(_house(data), lambda: logging.getLogger("ringback.ledger").info("writes"))
+    log = logging.getLogger("ringback.ledger")
+    parts.ledger(_house(data), lambda: log.info("writes"), recover=recover)
 
 
 @app.command()
@@ -123,13 +131,24 @@ def replay(
     file: Path,
     data: Annotated[Path | None, typer.Option(help="Secrets and settings to use.")] = None,
     label_delay: Annotated[str, typer.Option(help="When labels become known: 7d, 12h, 0d.")] = "7d",
-    out: Annotated[Path | None, typer.Option(help="Keep decisions and models here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep report, decisions, models here.")] = None,
     no_ledger: Annotated[bool, typer.Option("--no-ledger", help="Put nothing on record.")] = False,
     limit: Annotated[int | None, typer.Option(help="Only the first N facts.")] = None,
     batch: Annotated[int | None, typer.Option(help="Facts a batch.")] = None,
+    columns: Annotated[
+        Path | None, typer.Option("--map", help="Which column is what, YAML: docs/replay.md.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="What `simulate --truth` wrote, for a file without labels.")
+    ] = None,
+    speed: Annotated[str, typer.Option(help="max, or so many times real time.")] = "max",
+    answers: Annotated[
+        str | None,
+        typer.Option(help="Simulated customers: RATE,WRONG[,PER_DAY] such as 0.6,0.03,100."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Run the flow over a file, as fast as it goes, and report."""
+    """Run the flow over a file (NDJSON, CSV, parquet), as fast as it goes, and report."""
     from flows.replay_command import replay_file
 
     over = {"engine": {"batch": batch}} if batch else {}
@@ -142,6 +161,10 @@ def replay(
         with_ledger=not no_ledger,
         limit=limit,
         quiet=as_json,
+        columns=columns,
+        truth=truth,
+        speed=speed,
+        answers=answers,
     )
     if as_json:
         _say(json.dumps(report))
@@ -252,10 +275,34 @@ def doctor(data: Data = VAR, as_json: Annotated[bool, typer.Option("--json")] = 
     add_help_option=False,
 )
 def audit(context: typer.Context) -> None:
-    """The evidence: `ringback audit verify PATH`, `prove`, ...; the same as `python -m audit`."""
+    """The evidence: `ringback audit verify PATH`, `prove`, ...; the same as `python -m audit`.
+
+    One more here: `ringback audit reconcile [--data DIR] [--json]`, which needs Redis too.
+    """
+    if context.args[:1] == ["reconcile"]:
+        raise typer.Exit(_reconcile(context.args[1:]))
     from audit.cli import main as audit_main
 
     raise typer.Exit(audit_main(context.args))
+
+
+def _reconcile(args: list[str]) -> int:
+    from flows.reconcile import reconcile
+
+    parser = argparse.ArgumentParser(prog="ringback audit reconcile")
+    parser.add_argument("--data", type=Path, default=VAR, help="The data directory.")
+    parser.add_argument("--json", action="store_true", help="One JSON object.")
+    chosen = parser.parse_args(args)
+    found = reconcile(_house(chosen.data))
+    if chosen.json:
+        _say(json.dumps(found.as_json()))
+    else:
+        for side, counted in found.counted.items():
+            _say(f"{side:>7}: " + ", ".join(f"{n} {step}" for step, n in counted.items()))
+        for one in found.missing:
+            _say(f"MISSING {one}")
+        _say(f"{len(found.missing)} are missing." if found.missing else "Both sides agree.")
+    return 1 if found.missing else 0
 
 
 def main() -> None:
@@ -266,6 +313,9 @@ def main() -> None:
         app()
     except (FlowError, BadConfig) as wrong:
         typer.echo(f"ringback: {wrong}", err=True)
+        sys.exit(2)
+    except AuditError as wrong:
+        typer.echo(f"ringback: {type(wrong).__name__}: {wrong}", err=True)
         sys.exit(2)
 
 

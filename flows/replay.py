@@ -1,48 +1,75 @@
 """What would the flow have said about a file? The same flow, over a file, as fast as it goes.
 
 The stages are those of the live flow; only the doors differ: state in memory, time by the events,
-labels merged by the time at which they become known.
+labels merged by the time at which they become known. Nobody is really asked: a question ends in
+silence at its deadline, by the events' time. Answers, where they are wished for, are simulated:
+they come in as labels at their own time and teach; they don't reach the question.
 """
 
+import hashlib
+import heapq
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from bytewax.operators import StatefulBatchLogic
 from bytewax.testing import run_main
 
 from config.settings import Settings
-from features import quality
 from flows import assemble
+from flows.columns import Columns
 from flows.effects import PlainEffects
-from flows.files import Fact, FileInlet, Truth, handbook, ndjson
+from flows.errors import BadSettings
+from flows.files import (
+    Answers,
+    Fact,
+    FileInlet,
+    Truth,
+    handbook,
+    labelled,
+    mapped,
+    ndjson,
+    read_truth,
+)
 from flows.fraud import fraud
-from flows.judge import Decided
+from flows.judge import GRACE_US, Decided, JudgeShard, Judging
 from flows.outlet import Watch
 from flows.score import Snapshots
 from flows.scored import MemoryScoreds
 from flows.shards import MemoryStore
+from flows.walk import HeardUntil, Scored, Spoken
 from gateway.edge import Edge
+from risk import events
 from risk.events import Moment
 
 Keep = Callable[[list[dict[str, Any]]], None]
+ANSWERED_AFTER_US = 600_000_000
+_DAY_US = 86_400_000_000
 
 
 @dataclass
 class Tally:
-    """What a replay saw, event by event, in columns."""
+    """What a replay saw, event by event, in columns; ``note`` gets each decision as it is made.
+
+    ``stages`` counts, for each stage, how many events took how many microseconds there.
+    """
 
     truth: dict[str, Truth] = field(default_factory=dict)
     event: list[str] = field(default_factory=list)
     time_us: list[int] = field(default_factory=list)
     customer: list[str] = field(default_factory=list)
+    payment: list[bool] = field(default_factory=list)
+    amount: list[int | None] = field(default_factory=list)
     probability: list[float] = field(default_factory=list)
+    decision: list[str] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
-    decisions: list[dict[str, Any]] | None = None
-    stages_us: Counter[str] = field(default_factory=Counter)
+    late: int = 0
+    note: Callable[[dict[str, Any]], None] | None = None
+    stages: dict[str, dict[int, int]] = field(default_factory=dict)
 
     def take(self, items: list[Decided]) -> None:
         """Note a batch of decided events."""
@@ -51,20 +78,212 @@ class Tally:
             self.event.append(moment.id)
             self.time_us.append(moment.time_us)
             self.customer.append(moment.customer)
+            self.payment.append(moment.type == "transaction")
+            self.amount.append(moment.amount_base)
             self.probability.append(scored.probability)
+            self.decision.append(decision["decision"])
             self.outcomes[decision["decision"]] += 1
-            self.stages_us.update(scored.stages_us)
-            if self.decisions is not None:
-                self.decisions.append({**decision, "features": dict(scored.features)})
+            self.late += moment.late
+            for stage, spent in scored.stages_us.items():
+                taken = self.stages.setdefault(stage, {})
+                taken[spent] = taken.get(spent, 0) + 1
+            if self.note is not None:
+                self.note({**decision, "features": dict(scored.features)})
 
 
 def facts_of(
-    path: Path, settings: Settings, delay_us: int, edge: Edge, rates: Any, tally: Tally
+    path: Path,
+    settings: Settings,
+    delay_us: int,
+    edge: Edge,
+    rates: Any,
+    tally: Tally,
+    *,
+    columns: Columns | None = None,
+    truth: Path | None = None,
 ) -> Iterator[Fact]:
-    """Read a file by its ending."""
-    if path.suffix == ".parquet":
-        return handbook(path, settings.base_currency, delay_us, tally.truth.__setitem__)
-    return ndjson(path, edge, rates, tally.truth.__setitem__)
+    """Read a file by its ending: parquet and CSV are tables, anything else is NDJSON.
+
+    ``truth`` is a file of truths for events that come without labels.
+    """
+    tell = tally.truth.__setitem__
+    table = path.suffix in (".parquet", ".csv")
+    if columns is not None:
+        if not table:
+            raise BadSettings(f"replay --map: needed a .csv or .parquet file, got {path.name}")
+        if truth is not None and "fraud" in columns.cells:
+            raise BadSettings("replay: needed `fraud` in the map or --truth, got both")
+        facts = mapped(path, columns, edge, rates, delay_us, tell)
+    elif table:
+        if truth is not None:
+            raise BadSettings(f"replay --truth: {path.name} has its own labels, the handbook's")
+        return handbook(path, settings.base_currency, delay_us, tell)
+    else:
+        facts = ndjson(path, edge, rates, tell)
+    if truth is None:
+        return facts
+    return labelled(facts, read_truth(truth, edge), delay_us, tell)
+
+
+class Pace:
+    """So many times real time: how many seconds must a fact of the file still wait?"""
+
+    def __init__(self, speed: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._speed, self._clock = speed, clock
+        self._first: tuple[int, float] | None = None
+
+    def __call__(self, at_us: int) -> float:
+        """Seconds until a fact is due; the first one is due at once."""
+        if self._first is None:
+            self._first = (at_us, self._clock())
+        first_us, began = self._first
+        return began + (at_us - first_us) / 1e6 / self._speed - self._clock()
+
+
+class SimulatedAnswers(Answers):
+    """Customers who say whether it was them, ten minutes after they were asked.
+
+    ``rate`` of them answer, ``wrong`` of those say the opposite of what is true. Asked is about
+    each challenged payment; or, with ``per_day``, at the end of each day (UTC) about the payments
+    that scored highest on it, one a customer at most. Whether and what somebody answers about a
+    payment is drawn from its id alone, so that no batching changes it.
+    """
+
+    def __init__(
+        self, rate: float, wrong: float, per_day: int | None, truth: Mapping[str, Truth]
+    ) -> None:
+        self._rate, self._wrong, self._per_day, self._truth = rate, wrong, per_day, truth
+        self._under_way: list[tuple[int, str]] = []
+        self._decided: Counter[str] = Counter()
+        self._days: dict[int, dict[str, tuple[float, str]]] = {}
+        self._closed_us = 0
+        self._answers: list[tuple[int, str, bool]] = []
+        self.counted: Counter[str] = Counter()
+
+    def sent(self, moment: Moment) -> None:
+        heapq.heappush(self._under_way, (moment.time_us, moment.id))
+
+    def take(self, items: list[Decided]) -> None:
+        """Hear of a batch of decided events."""
+        for scored, decision, _ in items:
+            moment = scored.moment
+            self._decided[moment.id] += 1
+            if moment.type != "transaction" or moment.id not in self._truth:
+                continue
+            if self._per_day is None:
+                if decision["decision"] == "challenge":
+                    self._ask(moment.id, moment.time_us)
+                continue
+            ends_us = _ends_us(moment.time_us)
+            if ends_us <= self._closed_us:
+                continue
+            today = self._days.setdefault(ends_us, {})
+            mine = (-scored.probability, moment.id)
+            today[moment.customer] = min(mine, today.get(moment.customer, mine))
+
+    def settled(self, at_us: int) -> bool:
+        asked_us = at_us - ANSWERED_AFTER_US
+        if self._per_day is not None:
+            asked_us -= asked_us % _DAY_US + 1
+        waiting = self._under_way
+        while waiting and waiting[0][1] in self._decided:
+            event = heapq.heappop(waiting)[1]
+            self._decided[event] -= 1
+            if not self._decided[event]:
+                del self._decided[event]
+        return not waiting or waiting[0][0] > asked_us
+
+    def due(self, at_us: int) -> Fact | None:
+        for ends_us in sorted(self._days):
+            if ends_us + ANSWERED_AFTER_US > at_us:
+                break
+            self._closed_us = ends_us
+            for _, event in sorted(self._days.pop(ends_us).values())[: self._per_day]:
+                self._ask(event, ends_us)
+        if not self._answers or self._answers[0][0] > at_us:
+            return None
+        answered_us, event, says = heapq.heappop(self._answers)
+        counted = self.counted
+        counted["answered"] += 1
+        counted["denied" if says else "confirmed"] += 1
+        counted["wrong"] += says != self._truth[event].fraud
+        return Fact(answered_us, None, (event, says, "customer"))
+
+    def outranked(self) -> None:
+        self.counted["outranked"] += 1
+
+    def _ask(self, event: str, at_us: int) -> None:
+        self.counted["asked"] += 1
+        if _chance(event, "answers") < self._rate:
+            wrong = _chance(event, "errs") < self._wrong
+            says = self._truth[event].fraud != wrong
+            heapq.heappush(self._answers, (at_us + ANSWERED_AFTER_US, event, says))
+
+    def report(self) -> dict[str, int]:
+        """How many were asked, answered (so far as the file goes), and what they said."""
+        names = ("asked", "answered", "confirmed", "denied", "wrong", "outranked")
+        return {name: self.counted[name] for name in names}
+
+
+def _ends_us(time_us: int) -> int:
+    return time_us - time_us % _DAY_US + _DAY_US
+
+
+def _chance(event: str, what: str) -> float:
+    return int.from_bytes(hashlib.sha256(f"{what}\0{event}".encode()).digest()[:8]) / 2**64
+
+
+class _Silence(Judging):
+    """The judge of a file: its questions end by the events' time, since no timer runs."""
+
+    def logic(self, version: int | None) -> "_SilentShard":
+        return _SilentShard(self, version or 0)
+
+
+class _SilentShard(JudgeShard):
+    """A shard that ends a customer's unanswered questions before it decides the next payment."""
+
+    def __init__(self, stage: Judging, version: int) -> None:
+        super().__init__(stage, version)
+        self._deadlines: dict[str, int] = {}
+
+    def on_batch(self, values: list[Scored | Spoken | HeardUntil]) -> tuple[list[Decided], bool]:
+        facts = [fact for fact in values if isinstance(fact, Scored)]
+        facts.sort(key=lambda fact: (fact.moment.time_us, fact.moment.position))
+        told: list[Decided] = []
+        run: list[Scored | Spoken | HeardUntil] = []
+        seen: set[str] = set()
+        for fact in facts:
+            customer = fact.moment.customer
+            if customer in seen:
+                told += self._decide_run(run)
+                run, seen = [], set()
+            run.append(fact)
+            seen.add(customer)
+            if self._deadlines:
+                self._end_by(customer, self._stage.now_us(fact.moment) - GRACE_US)
+        return told + self._decide_run(run), StatefulBatchLogic.RETAIN
+
+    def _decide_run(self, run: list[Scored | Spoken | HeardUntil]) -> list[Decided]:
+        decided = super().on_batch(run)[0] if run else []
+        for fact, decision, _ in decided:
+            asked = decision.get("challenge")
+            if asked is not None:
+                expires_us = events.parse_us(asked["expires"])
+                self._deadlines.setdefault(fact.moment.customer, expires_us)
+        return decided
+
+    def _end_by(self, customer: str, until_us: int) -> None:
+        first = self._deadlines.get(customer)
+        if first is None or first > until_us:
+            return
+        conversation = self._conversation(customer)
+        for ended in list(conversation.expire(until_us)):
+            self._end(customer, ended)
+        self._touch(customer)
+        del self._deadlines[customer]
+        if conversation.open:
+            self._deadlines[customer] = min(one.expires_us for one in conversation.open.values())
 
 
 def replay(
@@ -77,16 +296,22 @@ def replay(
     keep: Keep | None = None,
     models: Path | None = None,
     progress: Callable[[int], None] | None = None,
+    pace: Callable[[int], float] | None = None,
+    answers: SimulatedAnswers | None = None,
 ) -> float:
     """Run the flow over facts; gives the seconds that it took. The tally is filled."""
     scoreds = MemoryScoreds()
 
     def watch(items: list[Decided]) -> None:
         tally.take(items)
+        if answers is not None:
+            answers.take(items)
         if progress is not None:
             progress(len(items))
 
-    inlet = FileInlet(facts, assemble.of_itself, scoreds, settings.engine.batch)
+    inlet = FileInlet(
+        facts, assemble.of_itself, scoreds, settings.engine.batch, pace=pace, answers=answers
+    )
     parts = assemble.Parts(
         inlet=inlet,
         outlet=Watch(watch),
@@ -100,36 +325,27 @@ def replay(
         nonce_key=nonce_key,
         sequenced=True,
     )
-    flow = fraud(assemble.stages(settings, rules, parts))
+    stages = assemble.stages(settings, rules, parts)
+    flow = fraud(changed(stages, judge=_silent(stages.judge)))
     began = time.perf_counter()
     run_main(flow)  # type: ignore[no-untyped-call]  # Bytewax ships its stubs without types
     return time.perf_counter() - began
 
 
+def _silent(judge: Judging) -> Judging:
+    return _Silence(
+        judge.rules,
+        judge.cabinet,
+        judge.effects,
+        judge.recorder,
+        judge.scoreds,
+        judge.shards,
+        judge.nonce_key,
+        judge.now_us,
+        judge.tick_ns,
+        judge.mode,
+    )
+
+
 def _by_the_event(moment: Moment | None) -> int:
     return 0 if moment is None else moment.accepted_us
-
-
-def report(tally: Tally, seconds: float, delay_us: int) -> dict[str, Any]:
-    """The one object that ``replay --json`` prints."""
-    count = len(tally.event)
-    whole: dict[str, Any] = {
-        "events": count,
-        "seconds": round(seconds, 3),
-        "events_per_second": round(count / seconds, 1) if seconds else None,
-        "outcomes": dict(tally.outcomes),
-        "stage_mean_us": {
-            stage: round(total / max(1, count), 1) for stage, total in tally.stages_us.items()
-        },
-        "answers": {},
-    }
-    labelled = [place for place, event in enumerate(tally.event) if event in tally.truth]
-    cards = {customer: number for number, customer in enumerate(dict.fromkeys(tally.customer))}
-    table = quality.weeks(
-        np.array([tally.time_us[place] // 1_000_000 for place in labelled], dtype=np.int64),
-        np.array([cards[tally.customer[place]] for place in labelled], dtype=np.int64),
-        np.array([tally.truth[tally.event[place]].fraud for place in labelled], dtype=np.bool_),
-        np.array([tally.probability[place] for place in labelled], dtype=np.float64),
-        delay_s=max(delay_us // 1_000_000, 0),
-    )
-    return whole | quality.report(table)

@@ -2,13 +2,13 @@
 
 import itertools
 import json
-import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import orjson
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -17,27 +17,61 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.table import Table
 
+from flows import columns as tables
 from flows.assemble import read_rule_set
 from flows.errors import BadSettings
+from flows.files import count_events
 from flows.parts import edge_of, open_house
-from flows.replay import Tally, facts_of, replay, report
-
-_SPANS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+from flows.replay import Pace, SimulatedAnswers, Tally, facts_of, replay
+from flows.report import report
 
 
 def span_us(text: str) -> int:
     """A span such as ``7d`` or ``12h`` in microseconds."""
-    found = re.fullmatch(r"(\d+)([dhms])", text)
+    found = tables.span_us(text)
     if found is None:
         raise BadSettings(f"needed a span such as 7d, 12h, 30m or 0s, got {text!r}")
-    return int(found[1]) * _SPANS[found[2]] * 1_000_000
+    return found
+
+
+def speed_of(text: str) -> float | None:
+    """How many times real time; None for as fast as it goes."""
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise BadSettings(f"replay --speed: needed max or a positive number, got {text!r}")
+    return speed
+
+
+def answers_of(text: str, tally: Tally) -> SimulatedAnswers:
+    """Read ``RATE,WRONG`` or ``RATE,WRONG,PER_DAY``."""
+    parts = text.split(",")
+    try:
+        rate, wrong = float(parts[0]), float(parts[1])
+        per_day = int(parts[2]) if len(parts) > 2 else None
+    except (ValueError, IndexError):
+        parts, rate, wrong, per_day = [], 0.0, 0.0, None
+    in_range = 0 <= rate <= 1 and 0 <= wrong <= 1 and (per_day is None or per_day > 0)
+    if len(parts) not in (2, 3) or not in_range:
+        raise BadSettings(
+            "replay --answers: needed RATE,WRONG or RATE,WRONG,PER_DAY such as 0.6,0.03,100 "
+            f"(shares from 0 to 1, questions a day), got {text!r}"
+        )
+    return SimulatedAnswers(rate, wrong, per_day, tally.truth)
 
 
 @contextmanager
-def bar(quiet: bool, title: str) -> Iterator[Callable[[int], None] | None]:
+def bar(
+    quiet: bool, title: str, total: int | None = None
+) -> Iterator[Callable[[int], None] | None]:
     """A progress bar on standard error, moved by calling what it gives; None where ``quiet``."""
     if quiet:
         yield None
@@ -48,9 +82,10 @@ def bar(quiet: bool, title: str) -> Iterator[Callable[[int], None] | None]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=None)
+        task = progress.add_task(title, total=total)
         yield lambda count: progress.advance(task, count)
 
 
@@ -64,57 +99,103 @@ def replay_file(
     with_ledger: bool,
     limit: int | None,
     quiet: bool,
+    columns: Path | None = None,
+    truth: Path | None = None,
+    speed: str = "max",
+    answers: str | None = None,
 ) -> dict[str, Any]:
     """Replay a file and give the report; everything but ``out`` is gone afterwards."""
-    if not file.exists():
-        raise BadSettings(f"replay: needed a file, got {file}, which does not exist")
-    with tempfile.TemporaryDirectory(prefix="ringback-replay-") as scratch:
-        home = data or Path(scratch)
-        house = open_house(home, over)
+    for needed in (file, truth):
+        if needed is not None and not needed.is_file():
+            raise BadSettings(f"replay: needed a file, got {needed}, which is none")
+    if answers is not None and truth is None and file.suffix not in (".csv", ".parquet"):
+        raise BadSettings(
+            "replay --answers: needed --truth FILE too: a customer knows the truth before the "
+            "file's own labels tell it"
+        )
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(TemporaryDirectory(prefix="ringback-replay-")))
+        house = open_house(data or scratch, over)
         settings, secrets = house.settings, house.secrets
         rules = read_rule_set(settings, data)
         delay_us = span_us(label_delay)
-        tally = Tally(decisions=[] if out is not None else None)
-        facts = facts_of(file, settings, delay_us, edge_of(house), rules.rates, tally)
+        tally = Tally(note=None if out is None else stack.enter_context(_kept_decisions(out)))
+        facts = facts_of(
+            file,
+            settings,
+            delay_us,
+            edge_of(house),
+            rules.rates,
+            tally,
+            columns=None if columns is None else tables.read_columns(columns),
+            truth=truth,
+        )
         if limit is not None:
             facts = itertools.islice(facts, limit)
+        asked = None if answers is None else answers_of(answers, tally)
+        times = speed_of(speed)
         ledger = None
         if with_ledger:
             from audit.writer import Ledger
 
             ledger = Ledger(
-                out or Path(scratch),
+                out or scratch,
                 origin_bank=settings.bank,
                 tenant=settings.tenant,
                 transport_key=secrets.transport_key,
             )
-        try:
-            with bar(quiet, file.name) as progress:
-                seconds = replay(
-                    facts,
-                    settings,
-                    tally,
-                    rules=rules,
-                    nonce_key=secrets.nonce_key,
-                    keep=ledger.append_many if ledger else None,
-                    models=out / "models" if out else None,
-                    progress=progress,
-                )
-        finally:
-            if ledger is not None:
-                ledger.close()
-        whole = report(tally, seconds, delay_us)
-        if out is not None:
-            _write(out, whole, tally)
-        return whole
+            stack.callback(ledger.close)
+        total = None if quiet else count_events(file)
+        if limit is not None:
+            total = None if total is None else min(total, limit)
+        with bar(quiet, file.name, total) as progress:
+            seconds = replay(
+                facts,
+                settings,
+                tally,
+                rules=rules,
+                nonce_key=secrets.nonce_key,
+                keep=ledger.append_many if ledger else None,
+                models=out / "models" if out else None,
+                progress=progress,
+                pace=None if times is None else Pace(times),
+                answers=asked,
+            )
+        whole = report(
+            tally,
+            seconds,
+            delay_us,
+            base=settings.base_currency,
+            policy=rules.policy,
+            answers=None if asked is None else asked.report(),
+        )
+    if out is not None:
+        _write(out, whole, file.name)
+    return whole
 
 
-def _write(out: Path, whole: Mapping[str, Any], tally: Tally) -> None:
+@contextmanager
+def _kept_decisions(out: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Write each decision as a line when it is made: a long file's never fit into memory."""
+    option = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
     out.mkdir(parents=True, exist_ok=True)
+    with (out / "decisions.ndjson").open("wb") as file:
+
+        def note(decision: dict[str, Any]) -> None:
+            file.write(orjson.dumps(decision, option=option))
+
+        yield note
+
+
+def _write(out: Path, whole: Mapping[str, Any], title: str) -> None:
+    from flows.plots import DARK, LIGHT, drawn
+    from flows.report_page import page
+
     (out / "report.json").write_text(json.dumps(whole, indent=1), encoding="utf-8")
-    with (out / "decisions.ndjson").open("w", encoding="utf-8") as file:
-        for decision in tally.decisions or ():
-            file.write(json.dumps(decision, sort_keys=True) + "\n")
+    light, dark = drawn(whole, LIGHT), drawn(whole, DARK)
+    for name, picture in light.items():
+        (out / f"{name}.png").write_bytes(picture)
+    (out / "report.html").write_text(page(whole, title, light, dark), encoding="utf-8")
 
 
 def show(whole: Mapping[str, Any]) -> None:
@@ -139,4 +220,29 @@ def show(whole: Mapping[str, Any]) -> None:
             f"{week['frauds']:,}" if "frauds" in week else "",
             *("-" if figure is None else f"{figure:.3f}" for figure in figures),
         )
+    console.print(table)
+    _show_scenarios(console, whole["scenarios"])
+    asked, money = whole["friction"], whole["money"]
+    console.print(
+        f"asked: {asked['customers_asked']:,} of {asked['customers']:,} customers, "
+        f"{asked['customers_asked_twice_or_more']:,} of them twice or more; "
+        f"{asked['questions_per_1000_payments'] or 0:.1f} questions per 1,000 payments"
+    )
+    console.print(
+        f"fraud stopped {money['fraud_stopped']} {money['currency']}, held "
+        f"{money['fraud_held']}, missed {money['fraud_missed']}"
+    )
+    if whole["answers"]:
+        told = ", ".join(f"{name} {count:,}" for name, count in whole["answers"].items())
+        console.print(f"simulated answers: {told}")
+
+
+def _show_scenarios(console: Console, scenarios: Mapping[str, Mapping[str, Any]]) -> None:
+    if not scenarios:
+        return
+    table = Table("scenario", "frauds", "recall in top 0.5 %", "recall at challenge", "stopped")
+    for name, row in scenarios.items():
+        figures = (row["recall_at_top"], row["recall_at_challenge"], row["stopped"])
+        shown = ("-" if figure is None else f"{figure:.3f}" for figure in figures)
+        table.add_row(name, f"{row['frauds']:,}", *shown)
     console.print(table)

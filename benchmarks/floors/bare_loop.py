@@ -13,6 +13,7 @@ from features.anomaly import HalfSpaceTrees
 from features.catalogue import DESCRIBERS
 from features.describer import Profile
 from flows.files import Fact
+from flows.judge import GRACE_US
 from flows.walk import Values
 from risk.challenge import Asked, Conversation
 from risk.events import Moment
@@ -24,7 +25,7 @@ def run(facts: Iterable[Fact], rules: RuleSet) -> tuple[float, Counter[str], flo
     """Walk the facts; gives the seconds, the outcomes, and the sum of all probabilities."""
     champion = model.champion()
     held = [defaultdict[str, Profile](describer.new) for describer in DESCRIBERS]
-    talks = defaultdict[str, Conversation](Conversation)
+    talks, wait = defaultdict[str, Conversation](Conversation), rules.policy.answer_within_us
     scored: dict[str, tuple[Moment, Values]] = {}
     outcomes, total, trees = Counter[str](), 0.0, HalfSpaceTrees()
     began = time.perf_counter()
@@ -46,13 +47,12 @@ def run(facts: Iterable[Fact], rules: RuleSet) -> tuple[float, Counter[str], flo
                 profile.observe(moment)
         probability = champion.score_one(values)
         score, now = min(1000, max(0, round(probability * 1000))), moment.accepted_us
-        talk = talks[moment.customer]
+        list((talk := talks[moment.customer]).expire(now - GRACE_US))
         words = {"score": score, "anomaly": round(trees.score_one(values) * 1000)}
         trees.learn_one(values)
         judged = judge(moment, values, words, rules, talk, now, champion.lessons)
         if judged.outcome == "challenge":
-            until = now + rules.policy.answer_within_us
-            talk.ask(Asked(moment.id, moment.id, now, until, moment.amount_base or 0))
+            talk.ask(Asked(moment.id, moment.id, now, now + wait, moment.amount_base or 0))
         scored[moment.id] = (moment, values)
         outcomes[judged.outcome] += 1
         total += probability
