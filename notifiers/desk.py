@@ -12,6 +12,7 @@ of it; the next term begins from the outbox.
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -30,7 +31,7 @@ from notifiers.errors import Fenced, NotReady
 from notifiers.facts import Ask, Closing, Heard, Offer, Outgoing, Payee, parse_time, write_time
 from notifiers.foreign import clean
 from notifiers.hearing import Hearing
-from notifiers.leader import Lease
+from notifiers.leader import Lease, end_frozen
 from notifiers.outbox import Outbox
 from notifiers.records import Effect, Records
 from notifiers.room import Room
@@ -108,7 +109,7 @@ class Desk:
     ) -> None:
         """Work until the lock is lost, another leader is met, or this is cancelled."""
         self._room = room
-        await self._outbox.change(box.take_over(self._lease.fence))
+        await self._take_over()
         await self._load()
         self._channels = {channel.kind: channel for channel in channels}
         self._failed = asyncio.get_running_loop().create_future()
@@ -127,6 +128,18 @@ class Desk:
             await ending.first([asyncio.create_task(one) for one in work])
         finally:
             await ending.end(self._settling)
+
+    async def _take_over(self) -> None:
+        """Begin the term; a former leader that froze inside a transaction is ended for it."""
+        begin = box.take_over(self._lease.fence, self._lease.holder)
+        try:
+            await self._outbox.change(begin)
+        except sqlite3.OperationalError:
+            former = await self._outbox.look(rows.holder)
+            if not await asyncio.to_thread(end_frozen, former, self._lease.holder):
+                raise
+            log.warning("leading: %s froze with the outbox locked and was ended", former)
+            await self._outbox.change(begin)
 
     async def _fail(self) -> None:
         """Raise here what went wrong in a task that nobody awaits."""

@@ -7,9 +7,12 @@ stopped for ten seconds and goes on finds its term over before it writes a byte.
 """
 
 import asyncio
+import os
+import socket
 import time
 from dataclasses import dataclass
 
+import psutil
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -62,7 +65,6 @@ class Lease:
     async def keep(self) -> None:
         """Renew until it can't be; then raise `LeaseLost`."""
         while True:
-            await asyncio.sleep(RENEWED_EVERY)
             if not self.holds():
                 raise LeaseLost(f"leader's lock: term {self.fence} ran out before it was renewed")
             began = time.monotonic()
@@ -72,10 +74,12 @@ class Lease:
                         _RENEW, 1, LOCK, self.value, str(int(LASTS * 1000))
                     )
             except (RedisError, OSError, TimeoutError):
+                await asyncio.sleep(0.1)
                 continue
             if not kept:
                 raise LeaseLost(f"leader's lock: term {self.fence} was taken over")
             self.until = began + LASTS - SAFETY
+            await asyncio.sleep(RENEWED_EVERY)
 
     async def leave(self) -> None:
         """Give the lock back, so that a standby need not wait."""
@@ -85,6 +89,40 @@ class Lease:
                 await self.redis.eval(_LEAVE, 1, LOCK, self.value)
         except (RedisError, OSError, TimeoutError):
             return
+
+
+def this_process() -> str:
+    """Name this process so that no later one can be taken for it: host, pid, time of its start."""
+    started = psutil.Process().create_time()
+    return f"{socket.gethostname()}/{os.getpid()}/{started:.2f}"
+
+
+def end_frozen(holder: str, own: str) -> bool:
+    """End a former leader of this machine that holds a lock beyond its term; False if it isn't.
+
+    Its term is over, so that it may do nothing any more; but a process that froze inside a
+    transaction keeps the file locked, and only its end frees it.
+    """
+    host, _, rest = holder.partition("/")
+    pid, _, started = rest.partition("/")
+    if (
+        holder == own
+        or host != socket.gethostname()
+        or not pid.isdigit()
+        or int(pid) == os.getpid()
+    ):
+        return False
+    try:
+        process = psutil.Process(int(pid))
+        if f"{process.create_time():.2f}" != started:
+            return False
+        process.kill()
+        process.wait(timeout=2.0)
+    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
+        return True
+    except psutil.AccessDenied:
+        return False
+    return True
 
 
 async def take(redis: "Redis", holder: str, above: int = 0) -> Lease | None:

@@ -13,7 +13,6 @@ one data directory, since what was sent is known by the outbox in it.
 import asyncio
 import logging
 import os
-import socket
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -73,7 +72,7 @@ class NotifierSettings:
     xmpp: XmppAddress | None = field(default=None, repr=False)
     room: str = ""
     officers: tuple[str, ...] = ()
-    holder: str = field(default_factory=lambda: f"{socket.gethostname()}/{os.getpid()}")
+    holder: str = field(default_factory=leader.this_process)
     clock: Callable[[], datetime] = _now
     chance: Callable[[int], bytes] = os.urandom
     more_channels: Sequence[Callable[[Listener], Channel]] = ()

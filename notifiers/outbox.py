@@ -26,12 +26,14 @@ from typing import Any, TypeVar
 from notifiers.errors import Fenced, OutboxRefused
 
 SCHEMA_VERSION = 1
+BUSY_FOR = 0.6  # seconds; only a leader whose term is over can still hold the lock
 _T = TypeVar("_T")
 Change = Callable[[sqlite3.Connection], _T]
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-INSERT INTO meta VALUES ('position', '0-0'), ('alerts', '0-0'), ('fence', 0);
+INSERT INTO meta VALUES ('position', '0-0'), ('alerts', '0-0'), ('fence', 0),
+    ('holder', '');
 CREATE TABLE challenges (
     id TEXT PRIMARY KEY, entry TEXT NOT NULL, customer TEXT NOT NULL, ask BLOB NOT NULL,
     language TEXT NOT NULL, zone TEXT NOT NULL, draw INTEGER NOT NULL, closed BLOB,
@@ -173,19 +175,22 @@ def _commit(connection: sqlite3.Connection, group: list[_Queued]) -> None:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=BUSY_FOR
+    )
     path.chmod(0o600)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("BEGIN IMMEDIATE")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    version = _version(connection)
     if version == 0:
-        for statement in _SCHEMA.strip().split(";\n"):
-            if statement.strip():
+        connection.execute("BEGIN IMMEDIATE")
+        if _version(connection) == 0:  # another one may have been first
+            for statement in _SCHEMA.strip().split(";\n"):
                 connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    connection.execute("COMMIT")
-    if version not in (0, SCHEMA_VERSION):
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+        version = _version(connection)
+    if version != SCHEMA_VERSION:
         connection.close()
         raise OutboxRefused(
             f"{path}: needed outbox format {SCHEMA_VERSION}, got {version}: "
@@ -194,20 +199,25 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
 def _check_fence(connection: sqlite3.Connection, fence: int) -> None:
     (newest,) = connection.execute("SELECT value FROM meta WHERE key = 'fence'").fetchone()
     if newest != fence:
         raise Fenced(f"outbox: needed the newest leader's number {newest}, got {fence}")
 
 
-def take_over(fence: int) -> "Change[None]":
-    """Begin a term: older numbers are refused from here on, and unfinished sends are due again."""
+def take_over(fence: int, holder: str) -> "Change[None]":
+    """Begin a term: older numbers are refused from now on, unfinished sends are due again."""
 
     def change(connection: sqlite3.Connection) -> None:
         (newest,) = connection.execute("SELECT value FROM meta WHERE key = 'fence'").fetchone()
         if newest > fence:
             raise Fenced(f"outbox: needed a number above {newest}, got {fence}")
         connection.execute("UPDATE meta SET value = ? WHERE key = 'fence'", (fence,))
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'holder'", (holder,))
         connection.execute("UPDATE messages SET state = 'due' WHERE state = 'written'")
 
     return change

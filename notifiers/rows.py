@@ -126,6 +126,12 @@ def newest_fence(connection: sqlite3.Connection) -> int:
     return int(value)
 
 
+def holder(connection: sqlite3.Connection) -> str:
+    """Name the process that led last."""
+    (value,) = connection.execute("SELECT value FROM meta WHERE key = 'holder'").fetchone()
+    return str(value)
+
+
 def known(connection: sqlite3.Connection) -> list[KnownChallenge]:
     """Read every kept question, oldest first."""
     channels: dict[str, list[tuple[str, str, bool]]] = {}

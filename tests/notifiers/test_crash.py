@@ -1,6 +1,7 @@
 """Servers and notifiers die or freeze with questions open: nothing is lost or said twice."""
 
 import asyncio
+import contextlib
 import signal
 import sqlite3
 import subprocess
@@ -178,7 +179,6 @@ def test_a_stopped_leader_sends_nothing_when_it_goes_on(
                 await until(lambda: len(shown(ann)) == 18)
                 await asyncio.sleep(2.0)
                 assert set(shown(ann).values()) == {1}
-                assert one.poll() is None, "it stands by again"
                 # The newest leader still has the chat server.
                 ann.say(stage.BOT_FULL, "NO")
 
@@ -222,3 +222,51 @@ def test_a_restarted_redis_loses_no_answer(
                 assert answer["decision"] == "confirm"
 
     run(story())
+
+
+def test_a_leader_that_freezes_with_the_outbox_locked_is_ended(
+    redis_url: str, prosody: Prosody, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        data, log = tmp_path / "data", tmp_path / "one.log"
+        one = process.start(redis_url, data, prosody.settings, log)
+        two = None
+        try:
+            async with stage.Flow(redis_url) as flow, stage.chatting(prosody, "ann") as ann:
+                customer = await flow.bind("ann")
+                await until(lambda: process.leads(log))
+                # Stop it again and again until it is caught with the lock in its hands.
+                path = data / "notifier" / "outbox.db"
+                caught = False
+                for _ in range(200):
+                    await flow.ask(customer)
+                    one.send_signal(signal.SIGSTOP)
+                    await asyncio.sleep(0.01)
+                    caught = locked(path)
+                    if caught:
+                        break
+                    one.send_signal(signal.SIGCONT)
+                    await asyncio.sleep(0.005)
+                assert caught, "it was never stopped inside a transaction"
+                log_two = tmp_path / "two.log"
+                two = process.start(redis_url, data, prosody.settings, log_two)
+                last = await flow.ask(customer)
+                await until(lambda: last["id"] in shown(ann), 20.0)
+                assert one.poll() == -signal.SIGKILL
+        finally:
+            for each in (one, two):
+                if each is not None:
+                    end(each)
+
+    run(story())
+
+
+def locked(path: Path) -> bool:
+    """Whether someone holds the write lock of the outbox."""
+    with contextlib.closing(sqlite3.connect(path, timeout=0.0, isolation_level=None)) as outbox:
+        try:
+            outbox.execute("BEGIN IMMEDIATE")
+            outbox.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return True
+        return False
