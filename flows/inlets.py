@@ -102,7 +102,7 @@ class Reader:
         try:
             while True:
                 self._read_once()
-        except (redis.RedisError, OSError) as died:
+        except Exception as died:  # noqa: BLE001  whatever it is, the flow must not go on deaf
             self._failed = died
 
     def _read_once(self) -> None:
