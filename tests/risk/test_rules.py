@@ -107,7 +107,7 @@ def test_a_rule_holds_when_all_of_its_comparisons_hold_and_tells_their_values() 
 
 def test_a_rule_without_applies_to_is_of_payments_alone() -> None:
     rules = read_rules(GOOD, FEATURES)
-    values = {"customer.count.1h": 9, "event.country": "KP"}
+    values: dict[str, Any] = {"customer.count.1h": 9, "event.country": "KP"}
     assert not list(hits(rules, "login", values))
     told = read_rules(_changed(applies_to=["login", "status"]), FEATURES)
     assert list(hits(told, "login", values))
@@ -124,7 +124,7 @@ def test_null_makes_every_comparison_false(operator: str, values: dict[str, Any]
 def test_rules_are_hit_in_the_order_of_the_file() -> None:
     document = {"version": 1, "rules": [{**GOOD["rules"][0], "id": name} for name in "cab"]}
     rules = read_rules(document, FEATURES)
-    values = {"customer.count.1h": 8, "event.country": "KP"}
+    values: dict[str, Any] = {"customer.count.1h": 8, "event.country": "KP"}
     assert [hit.rule.id for hit in hits(rules, "transaction", values)] == ["c", "a", "b"]
 
 
