@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,34 @@ def decisions(data_dir: Path | str) -> Iterator[Leaf]:
         )
         while part := rows.fetchmany(1_000):
             yield from _leaves(db, part)
+
+
+def steps(data_dir: Path | str, kinds: Sequence[str]) -> Iterator[tuple[str, str, str, bytes]]:
+    """(kind, event or "", at, stored leaf) of every record of these kinds, in no promised order.
+
+    Reads the whole ledger: for reconciling, not for answering a page.
+    """
+    marks = ",".join("?" * len(kinds))
+    with _reading(data_dir) as db:
+        rows = db.execute(
+            "SELECT kind, COALESCE(records.event, cases.event), leaf"  # noqa: S608  marks only
+            f" FROM records LEFT JOIN cases USING (case_no) WHERE kind IN ({marks})",
+            list(kinds),
+        )
+        while part := rows.fetchmany(1_000):
+            for kind, event, leaf in part:
+                start = leaf.index(b'"at":"') + 6
+                yield kind, event or "", leaf[start : start + 27].decode(), leaf
+
+
+def stream_position(data_dir: Path | str) -> str:
+    """The last stream id whose records are durable; 0-0 where there is no ledger yet."""
+    try:
+        with _reading(data_dir) as db:
+            row = db.execute("SELECT value FROM meta WHERE key = 'stream'").fetchone()
+    except NotInLedger:
+        return "0-0"
+    return "0-0" if row is None else str(row[0])
 
 
 def record_position(data_dir: Path | str, rid: str) -> tuple[str, int]:

@@ -74,10 +74,13 @@ def flow(house: House, generation: int, process: int, addresses: Sequence[str]) 
     )
 
 
-def ledger(house: House, ready: Callable[[], None]) -> None:
-    """Run the one writer of the ledger."""
+def ledger(house: House, ready: Callable[[], None], *, recover: bool = False) -> None:
+    """Run the one writer of the ledger; `recover` first puts back what a Redis has lost."""
     from audit.writer import run_writer
+    from flows.recover import settle
+    from flows.redis_server import wait
 
+    settle(house, wait(house.redis_url), recover=recover)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())

@@ -14,6 +14,7 @@ from typing import Any
 
 import redis
 
+from flows import recover
 from flows.live import settle_layout
 from flows.parts import House
 from flows.redis_server import PrivateRedis, free_port, wait
@@ -26,8 +27,8 @@ _READY_SECONDS = 60.0
 class Running:
     """Everything of one data directory, running."""
 
-    def __init__(self, house: House, *, http: str, demo: bool) -> None:
-        self.house, self.demo = house, demo
+    def __init__(self, house: House, *, http: str, demo: bool, recover: bool = False) -> None:
+        self.house, self.demo, self.recover = house, demo, recover
         self.http = http
         self.say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)  # noqa: T201  the command's own voice
         self._client: redis.Redis | None = None
@@ -56,6 +57,9 @@ class Running:
             supervisor.add("redis", private.start)
         client = wait(house.redis_url)
         settle_layout(client, house.settings)
+        put_back = recover.settle(house, client, recover=self.recover)
+        if put_back is not None:
+            self.say(f"Redis was behind its ledger; put back: {put_back}. {recover.NOT_KNOWN}")
         client.delete(names.FLOW_BEAT)
         supervisor.add("ledger", self._spawn("ledger"))
         self._start_chat()
@@ -132,12 +136,19 @@ class Running:
             time.sleep(0.02)
 
 
-def run(house: House, *, http: str, demo: bool, told: Callable[[Running], None]) -> None:
+def run(
+    house: House,
+    *,
+    http: str,
+    demo: bool,
+    told: Callable[[Running], None],
+    recover: bool = False,
+) -> None:
     """Run until SIGTERM or Ctrl-C; ``told`` is called once, when everything is ready."""
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda got, _: stopped.append(got))
-    running = Running(house, http=http, demo=demo)
+    running = Running(house, http=http, demo=demo, recover=recover)
     try:
         running.start()
         told(running)

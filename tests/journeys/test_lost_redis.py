@@ -1,0 +1,104 @@
+"""Redis loses its file: Ringback won't start, says why, and puts back what the ledger knows."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from risk import names
+from tests.journeys.house import House, bank_of, tell
+
+
+def reconciled(house: House) -> tuple[int, dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "audit", "reconcile", "--data", str(house.data),
+         "--json"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return done.returncode, found
+
+
+def test_a_lost_redis_is_refused_by_name_and_put_back_from_the_ledger(tmp_path: Path) -> None:
+    house = House(tmp_path / "house", answer_within=120)
+    events: dict[str, dict[str, Any]] = {}
+
+    async def before() -> None:
+        async with bank_of(house) as bank:
+            await bank.introduce("dora", "web")
+            events["small"] = await bank.pay("dora", amount="20.00", payee={"account": "SHOP"})
+            events["asked"] = await bank.asked("dora")
+            events["ended"] = await bank.asked("eli")
+            outcome = await bank.outcome(events["ended"]["event"])  # nobody can be reached
+            assert outcome["state"] == "unreachable"
+            await bank.recorded(events["asked"]["event"], "challenge.created")
+            await bank.recorded(events["small"]["event"], "case.closed")
+        status, found = reconciled(house)
+        assert found["missing"] == []
+        assert status == 0
+        assert found["counted"]["redis"]["decided"] == found["counted"]["ledger"]["decided"] == 3
+
+    async def after() -> None:
+        async with bank_of(house) as bank:
+            for name in ("small", "asked"):
+                told = await bank.decision(events[name]["event"])
+                for field in ("decision", "score", "reasons", "policy_sha256", "decided"):
+                    assert told[field] == events[name][field]
+            ended = await bank.decision(events["ended"]["event"])
+            assert ended["outcome"]["state"] == "unreachable"
+            # The question is open again; an answer counts, and the money does not move.
+            await bank.introduce("dora", "web")
+            page = await bank.page(events["asked"]["challenge"]["id"])
+            status, shown = await page.look()
+            assert (status, shown["payee"]["name"]) == (200, "ACME Trading")
+            assert (await page.press("deny", "not_me"))[0] in (200, 202)
+            outcome = await bank.outcome(events["asked"]["event"])
+            assert (outcome["state"], outcome["decision"]) == ("denied", "decline")
+            await bank.recorded(events["asked"]["event"], "case.closed")
+            assert (await bank.pay("dora", amount="21.00"))["decision"] == "approve"
+        status, found = reconciled(house)
+        assert found["missing"] == []
+        assert status == 0
+
+    async def one_key_lost() -> None:
+        async with bank_of(house) as bank:
+            await bank.redis.delete(names.decision(events["small"]["event"]))
+            await bank.redis.set(names.accepted("never-recorded"), "x")
+        status, found = reconciled(house)
+        assert status == 1
+        assert [(one["step"], one["name"]) for one in found["missing"]] == [
+            ("accepted", "never-recorded"),
+            ("decided", events["small"]["event"]),
+        ]
+
+    try:
+        house.start()
+        tell(before())
+        house.end()
+        for file in (house.data / "redis").glob("*.aof*"):
+            file.unlink()
+        shutil.rmtree(house.data / "redis" / "appendonlydir", ignore_errors=True)
+        line = [sys.executable, "-m", "flows.cli", "run", "--data", str(house.data)]
+        refused = subprocess.run(
+            [*line, "--http", "127.0.0.1:0"],
+            capture_output=True, text=True, timeout=90, check=False,
+        )  # fmt: skip
+        assert refused.returncode == 2
+        assert "RedisBehindLedger" in refused.stderr
+        assert "--recover-from-ledger" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        house.start("--recover-from-ledger")
+        tell(after())
+        tell(one_key_lost())
+        assert (house.data / "cut.lost-1").is_dir()
+    finally:
+        house.end()
+    assert house.verify() == 3
+    # A start after that needs no help.
+    try:
+        house.start()
+    finally:
+        house.end()
