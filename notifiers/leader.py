@@ -117,8 +117,11 @@ def end_frozen(holder: str, own: str) -> bool:
         if f"{process.create_time():.2f}" != started:
             return False
         process.kill()
-        process.wait(timeout=2.0)
-    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
+        for _ in range(100):  # its locks go with it, whether or not its parent has noticed
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+            time.sleep(0.01)
+    except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:
         return False
