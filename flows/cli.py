@@ -1,7 +1,6 @@
 """`ringback`: the composition root and its commands."""
 
 import argparse
-import argparse
 import json
 import logging
 import signal
@@ -11,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from audit.errors import AuditError
 from audit.errors import AuditError
 from config.settings import BadConfig
 from flows.errors import FlowError
@@ -24,7 +22,6 @@ app = typer.Typer(
 )
 Data = Annotated[Path, typer.Option(help="The data directory.")]
 VAR = Path("var")
-RECOVER = "Redis has lost what the ledger holds: put back what can be, and go on."
 RECOVER = "Redis has lost what the ledger holds: put back what can be, and go on."
 
 
@@ -308,25 +305,6 @@ def _reconcile(args: list[str]) -> int:
     return 1 if found.missing else 0
 
 
-def _reconcile(args: list[str]) -> int:
-    from flows.reconcile import reconcile
-
-    parser = argparse.ArgumentParser(prog="ringback audit reconcile")
-    parser.add_argument("--data", type=Path, default=VAR, help="The data directory.")
-    parser.add_argument("--json", action="store_true", help="One JSON object.")
-    chosen = parser.parse_args(args)
-    found = reconcile(_house(chosen.data))
-    if chosen.json:
-        _say(json.dumps(found.as_json()))
-    else:
-        for side, counted in found.counted.items():
-            _say(f"{side:>7}: " + ", ".join(f"{n} {step}" for step, n in counted.items()))
-        for one in found.missing:
-            _say(f"MISSING {one}")
-        _say(f"{len(found.missing)} are missing." if found.missing else "Both sides agree.")
-    return 1 if found.missing else 0
-
-
 def main() -> None:
     """Run a command; what goes wrong is told in a line, not in a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
@@ -335,9 +313,6 @@ def main() -> None:
         app()
     except (FlowError, BadConfig) as wrong:
         typer.echo(f"ringback: {wrong}", err=True)
-        sys.exit(2)
-    except AuditError as wrong:
-        typer.echo(f"ringback: {type(wrong).__name__}: {wrong}", err=True)
         sys.exit(2)
     except AuditError as wrong:
         typer.echo(f"ringback: {type(wrong).__name__}: {wrong}", err=True)
