@@ -27,7 +27,9 @@ from risk.labels import lesson_of
 from risk.policy import Judged, RuleSet, judge
 
 GRACE_US = 1_000_000
+CASE_REST_US = 10_000_000
 _DUE = "~due"
+_CASE = "case:"
 
 
 class Decided(NamedTuple):
@@ -39,7 +41,7 @@ class Decided(NamedTuple):
 
 
 class Due:
-    """The open questions of a shard by deadline; kept like a profile, as one more entity."""
+    """What a shard must do by a time: end questions, close cases; kept as one more entity."""
 
     def __init__(self, rows: dict[str, tuple[int, str]] | None = None) -> None:
         self.rows = rows if rows is not None else {}
@@ -354,15 +356,24 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
 
     def _expire(self, until_us: int) -> None:
         due = self._due()
-        late = {who for expires, who in due.rows.values() if expires <= until_us}
-        for customer in sorted(late):
+        past = {key: row for key, row in due.rows.items() if row[0] <= until_us}
+        if not past:
+            return
+        for customer in sorted({who for key, (_, who) in past.items() if not _is_case(key)}):
             conversation = self._conversation(customer)
             for ended in list(conversation.expire(until_us)):
                 self._end(customer, ended)
             self._touch(customer)
-        if late:
-            due.rows = {key: row for key, row in due.rows.items() if row[0] > until_us}
-            self._touch(_DUE)
+        for key, (at_us, customer) in sorted(past.items()):
+            if _is_case(key):
+                self._close_case(key.removeprefix(_CASE), customer, at_us)
+            due.rows.pop(key, None)
+        self._touch(_DUE)
+
+    def _close_case(self, event: str, customer: str, at_us: int) -> None:
+        """End a case once what still belongs to it, the closing message, has had its time."""
+        records = self._stage.recorder.closed(event, customer, at_us)
+        self._stage.effects.note([Note(f"case/{event}/closed", records, None)])
 
     def _withdraw(self, fact: Scored) -> None:
         moment = fact.moment
@@ -432,8 +443,14 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
                 replace(outcome, state=recorded["state"], decision=recorded["decision"])
             )
         due = self._due()
-        if due.rows.pop(outcome.challenge, None) is not None:
-            self._touch(_DUE)
+        due.rows.pop(outcome.challenge, None)
+        if outcome.decision != "review":  # there an officer closes it
+            due.rows[_CASE + outcome.event] = (outcome.at_us + CASE_REST_US, customer)
+        self._touch(_DUE)
+
+
+def _is_case(key: str) -> bool:
+    return key.startswith(_CASE)
 
 
 def _runs(scored: list[Scored]) -> list[list[Scored]]:

@@ -122,7 +122,7 @@ class Recorder:
         return bundle
 
     def ended(self, outcome: Outcome, customer: str, at_us: int) -> list[dict[str, Any]]:
-        """How a challenge ended, and the end of its case unless an officer must look."""
+        """How a challenge ended. Its case is closed later: the closing message belongs to it."""
         case, rid = names.case(outcome.event), f"challenge/{outcome.challenge}"
         body = {
             "challenge": outcome.challenge,
@@ -131,24 +131,24 @@ class Recorder:
             "reason": outcome.reason,
             "by": outcome.by,
         }
-        bundle = [
+        return [
             self._record(
                 "outcome", f"{rid}/outcome", outcome.event, customer, at_us, body, case=case
             )
         ]
-        if outcome.decision != "review":
-            bundle.append(
-                self._record(
-                    "case.closed",
-                    f"{rid}/case.closed",
-                    outcome.event,
-                    customer,
-                    at_us,
-                    {"state": outcome.state},
-                    case=case,
-                )
-            )
-        return bundle
+
+    def closed(self, event: str, customer: str, at_us: int) -> bytes:
+        """The end of a case in which a question was asked and is answered."""
+        record = self._record(
+            "case.closed",
+            f"event/{event}/case.closed",
+            event,
+            customer,
+            at_us,
+            {"state": "answered"},
+            case=names.case(event),
+        )
+        return orjson.dumps([record])
 
     def verdict(self, spoken: Spoken, event: str | None, verdict: str, at_us: int) -> bytes:
         """What the shard made of an answer that brought no outcome."""

@@ -275,7 +275,9 @@ class Hearing:
             chosen = self._just_confirmed(customer, heard)
         said = None
         if chosen:
-            said = await self._answer(chosen, heard, "deny", meaning.reason, "E", evidence)
+            # The question is "did you order this?": a plain NO says "I did not".
+            reason = meaning.reason or "not_me"
+            said = await self._answer(chosen, heard, "deny", reason, "E", evidence)
         elif meaning.kind == "deny":
             await self._note(heard, customer, None, "E", {"why": "nothing_open", **evidence})
             return self._say(customer, "nothing_open")

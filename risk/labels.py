@@ -34,10 +34,13 @@ class Known(NamedTuple):
 
 
 def lesson_of(outcome: Outcome) -> bool | None:
-    """Fraud or not, as an outcome teaches it; None where it teaches nothing."""
+    """Fraud or not, as an outcome teaches it; None where it teaches nothing.
+
+    Of denials only ``not_me`` does: who cancels, or gives no reason, says nothing of fraud.
+    """
     if outcome.state == "confirmed":
         return False
-    if outcome.state == "denied" and outcome.reason != "cancel":
+    if outcome.state == "denied" and outcome.reason == "not_me":
         return True
     return None
 

@@ -49,10 +49,9 @@ class Tokens:
         self._keys = {field: field_key(root, tenant, field) for field in _PREFIX}
 
     def token(self, field: str, value: str) -> str:
-        """Give the token of a value: a prefix for its kind, then 26 base32 characters."""
+        """Give the token of a value: a prefix for its kind, then 32 hexadecimal digits."""
         digest = hmac.digest(self._keys[field], value.encode(), hashlib.sha256)
-        text = base64.b32encode(digest[:17]).decode().lower().rstrip("=")
-        return f"{_PREFIX[field]}_{text[:26]}"
+        return f"{_PREFIX[field]}_{digest[:16].hex()}"
 
 
 def seal(key: bytes, plaintext: bytes, aad: bytes, nonce: bytes) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from flows.judge import GRACE_US, Due, challenge_id, load_kept
+from flows.judge import CASE_REST_US, GRACE_US, Due, challenge_id, load_kept
 from flows.walk import HeardUntil
 from risk import events, names
 from risk.challenge import Conversation
@@ -144,7 +144,18 @@ def test_a_confirm_ends_the_question_and_teaches_that_it_was_honest() -> None:
     assert [row["fraud"] for row in judge.doors.labels] == [False]
     assert judge.doors.alerts == []
     assert [row["state"] for row in judge.doors.closed] == ["confirmed"]
-    assert [row["kind"] for row in judge.doors.records[-2:]] == ["outcome", "case.closed"]
+    assert judge.doors.records[-1]["kind"] == "outcome"
+
+
+def test_a_case_is_closed_once_the_closing_message_has_had_its_time() -> None:
+    judge = _asked()
+    judge.hear(spoken("confirm"))
+    answered_us = events.parse_us(judge.doors.outcomes["p-1"]["at"])
+    judge.heard_until(answered_us + CASE_REST_US + GRACE_US - 1)
+    assert judge.doors.records[-1]["kind"] == "outcome"
+    for _ in range(2):
+        judge.heard_until(answered_us + CASE_REST_US + GRACE_US)
+    assert [row["kind"] for row in judge.doors.records].count("case.closed") == 1
 
 
 def test_a_deny_ends_the_question_teaches_fraud_and_alarms() -> None:
@@ -272,7 +283,7 @@ def test_an_answered_question_has_no_deadline_any_more() -> None:
     judge.snapshot()
     due = load_kept(judge.store.load("judge", 0, ["~due"])[0] or b"")
     assert isinstance(due, Due)
-    assert due.rows == {}
+    assert list(due.rows) == ["case:p-1"]
     judge.heard_until(10 * DEADLINE_US)
     assert len(judge.doors.closed) == 1
 
