@@ -150,7 +150,7 @@ def test_a_confirm_ends_the_question_and_teaches_that_it_was_honest() -> None:
 def test_a_case_is_closed_once_the_closing_message_has_had_its_time() -> None:
     judge = _asked()
     judge.hear(spoken("confirm"))
-    answered_us = events.parse_us(judge.doors.outcomes["p-1"]["at"])
+    answered_us = events.parse_us(judge.doors.outcomes["p-1"]["at"]) - NOON_US
     judge.heard_until(answered_us + CASE_REST_US + GRACE_US - 1)
     assert judge.doors.records[-1]["kind"] == "outcome"
     for _ in range(2):
