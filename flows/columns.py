@@ -40,7 +40,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "time": ("column", "format", "since", "zone"),
     "known": ("column", "format", "since", "zone"),
     "amount": ("column", "unit"),
-    "fraud": ("column", "true"),
+    "fraud": ("column", "when"),
 }
 _TIMES = ("rfc3339", "epoch_s", "epoch_ms", "seconds_since")
 _UNITS = ("decimal", "minor")
@@ -80,7 +80,7 @@ class Cell:
     since: datetime | None = None
     zone: timezone | None = None
     unit: str = "decimal"
-    true: tuple[str, ...] = _TRUE
+    when: tuple[str, ...] = _TRUE
 
     def text(self, row: Mapping[str, str]) -> str:
         """The field's text in a row; empty where the row says nothing."""
@@ -201,9 +201,9 @@ def _fraud(cell: Cell, row: Mapping[str, str]) -> bool | None:
     text = cell.text(row).lower()
     if not text:
         return None
-    if text in cell.true:
+    if text in cell.when:
         return True
-    if cell.true is not _TRUE or text in _FALSE:
+    if cell.when is not _TRUE or text in _FALSE:
         return False
     raise BadCell(_place(cell), f"one of {', '.join((*_TRUE, *_FALSE))}", repr(text))
 
@@ -266,12 +266,17 @@ def _cell(where: str, field: str, told: Any) -> Cell:
         _since(where, told),
         _zone(where, told.get("zone")),
         _one_of(where, "unit", told.get("unit", "decimal"), _UNITS),
-        tuple(str(one).lower() for one in _listed(told["true"])) if "true" in told else _TRUE,
+        _texts(where, told["when"]) if "when" in told else _TRUE,
     )
 
 
-def _listed(told: Any) -> list[Any]:
-    return told if isinstance(told, list) else [told]
+def _texts(where: str, told: Any) -> tuple[str, ...]:
+    listed = told if isinstance(told, list) else [told]
+    if not listed or any(isinstance(one, bool | dict | list) or one is None for one in listed):
+        raise BadConfig(
+            f"{where}: when: needed texts, in quotes where YAML means more, got {told!r}"
+        )
+    return tuple(str(one).lower() for one in listed)
 
 
 def _one_of(where: str, key: str, got: Any, known: tuple[str, ...]) -> str:

@@ -65,6 +65,7 @@ class Tally:
     payment: list[bool] = field(default_factory=list)
     amount: list[int | None] = field(default_factory=list)
     probability: list[float] = field(default_factory=list)
+    lessons: list[int] = field(default_factory=list)
     decision: list[str] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     late: int = 0
@@ -81,6 +82,7 @@ class Tally:
             self.payment.append(moment.type == "transaction")
             self.amount.append(moment.amount_base)
             self.probability.append(scored.probability)
+            self.lessons.append(scored.lessons)
             self.decision.append(decision["decision"])
             self.outcomes[decision["decision"]] += 1
             self.late += moment.late

@@ -60,7 +60,7 @@ def report(
         "friction": friction(tally),
         "money": stopped(tally, base),
         "score": _scores(tally, places),
-        "scenarios": scenarios(tally, places, challenge_score(policy)),
+        "scenarios": scenarios(tally, places, policy),
     }
     return whole | _weeks(tally, places, delay_us)
 
@@ -195,30 +195,37 @@ def _scores(tally: Tally, places: Sequence[int]) -> dict[str, list[int]]:
     return told
 
 
-def scenarios(
-    tally: Tally, places: Sequence[int], threshold: int | None
-) -> dict[str, dict[str, Any]]:
+def scenarios(tally: Tally, places: Sequence[int], policy: Policy) -> dict[str, dict[str, Any]]:
     """For each fraud scenario, how much of it the score finds, and how much was stopped.
 
-    Over the whole file, the model's first days among it. ``recall_at_challenge`` is by score
-    alone; ``stopped`` by what was decided, rules and caps with it. The top is `TOP_SHARE` of the
-    payments whose truth is known, by score; where scores are equal, the earlier one.
+    ``stopped`` is what was decided about all of its frauds, by rules and within caps. The recalls
+    are by score alone, over the payments scored by a model that the policy acts upon (`scored` of
+    the frauds; before, all payments score alike): at the score from which the policy asks, and in
+    the top `TOP_SHARE` of those payments; where scores are equal, the earlier one is higher.
     """
-    ranked = sorted(places, key=lambda place: -tally.probability[place])
+    acted = [place for place in places if tally.lessons[place] >= policy.acts_after_lessons]
+    ranked = sorted(acted, key=lambda place: -tally.probability[place])
     top = set(ranked[: round(len(ranked) * TOP_SHARE)])
+    threshold, scored = challenge_score(policy), set(acted)
     frauds: dict[str, list[int]] = {}
     for place in places:
         truth = tally.truth[tally.event[place]]
         if truth.fraud:
             frauds.setdefault(truth.scenario or "unnamed", []).append(place)
     told: dict[str, dict[str, Any]] = {}
-    for name, mine in sorted(frauds.items()):
-        high = [place for place in mine if _score(tally.probability[place]) >= (threshold or 0)]
+    for name, all_of_it in sorted(frauds.items()):
+        mine = [place for place in all_of_it if place in scored]
+        high = [
+            p for p in mine if threshold is not None and _score(tally.probability[p]) >= threshold
+        ]
         told[name] = {
-            "frauds": len(mine),
+            "frauds": len(all_of_it),
+            "scored": len(mine),
             "recall_at_challenge": None if threshold is None else _share(len(high), len(mine)),
             "recall_at_top": _share(sum(place in top for place in mine), len(mine)),
-            "stopped": _share(sum(tally.decision[p] in _STOPPED for p in mine), len(mine)),
+            "stopped": _share(
+                sum(tally.decision[p] in _STOPPED for p in all_of_it), len(all_of_it)
+            ),
         }
     return told
 
@@ -227,5 +234,5 @@ def _score(probability: float) -> int:
     return min(1000, max(0, round(probability * 1000)))
 
 
-def _share(part: int, whole: int) -> float:
-    return round(part / whole, 4)
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None

@@ -235,9 +235,9 @@ def _scenarios(whole: Mapping[str, Any]) -> str:
     ]
     head = ("scenario", "frauds", "in top 0.5 %", "by score", "stopped")
     note = (
-        "<p class=note>Share of its frauds in the highest 0.5 % of payments; at the score from "
-        "which the policy asks; and asked or declined in fact, by rules too. Over the whole file, "
-        "the model's first days among it.</p>"
+        "<p class=note>Share of its frauds in the highest 0.5 % of payments, and at the score from "
+        "which the policy asks, once the model has learnt enough to act; and asked or declined in "
+        "fact over the whole file, by rules too.</p>"
     )
     return _table(head, rows) + note
 
