@@ -10,11 +10,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]
 from typing import Any, NoReturn
 
 from audit.errors import RecordRefused
+
+try:
+    import orjson
+except ImportError:  # `verify` runs with `cryptography` alone
+    orjson = None  # type: ignore[assignment]
 
 FORMAT = 1
 MAX_INTEGER = (1 << 53) - 1
@@ -64,7 +70,43 @@ def encode(record: dict[str, Any]) -> bytes:
 
 
 def decode(leaf: bytes) -> dict[str, Any]:
-    """Read a leaf strictly: ValueError names what is not in the one spelling."""
+    """Read a leaf strictly: ValueError names what is not in the one spelling.
+
+    With `orjson` the common leaf is read several times as fast; whatever is not plainly in the one
+    spelling is asked again of the standard library, whose word it is.
+    """
+    if orjson is not None:
+        try:
+            found = orjson.loads(leaf)
+            if (
+                type(found) is dict
+                and _is_plain(found.values())
+                and orjson.dumps(found, option=orjson.OPT_SORT_KEYS) == leaf
+            ):
+                return found
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+            pass
+    return decode_slowly(leaf)
+
+
+def _is_plain(values: Iterable[Any]) -> bool:
+    for item in values:
+        kind = type(item)
+        if kind is str or item is None or kind is bool:
+            continue
+        if kind is dict:
+            if not _is_plain(item.values()):
+                return False
+        elif kind is list:
+            if not _is_plain(item):
+                return False
+        elif kind is not int or not -MAX_INTEGER <= item <= MAX_INTEGER:
+            return False
+    return True
+
+
+def decode_slowly(leaf: bytes) -> dict[str, Any]:
+    """The same by the standard library alone."""
     text = leaf.decode()
     record = _decode(text)
     if not isinstance(record, dict):

@@ -89,6 +89,10 @@ _BODY_KINDS = frozenset(
 ) | frozenset(["key.created", "retention.destroyed"])
 
 
+_NEEDED = frozenset(REQUIRED)
+_KNOWN = _NEEDED | frozenset(OPTIONAL)
+
+
 @dataclass(frozen=True)
 class Fault:
     """A broken rule. `index` is the first record that breaks it, None when it is the whole log.
@@ -744,10 +748,9 @@ def _see(leaf: bytes) -> Seen:
 
 
 def _look(hashed: bytes, record: dict[str, Any]) -> Seen:
-    extra = len(record) - len(REQUIRED)
-    missing = [name for name in REQUIRED if name not in record]
-    if missing or (extra and not set(record) <= {*REQUIRED, *OPTIONAL}):
-        found = ", ".join(missing or sorted(set(record) - {*REQUIRED, *OPTIONAL}))
+    names = record.keys()
+    if not (_NEEDED <= names <= _KNOWN):
+        found = ", ".join(sorted(_NEEDED - names) or sorted(names - _KNOWN))
         return Seen(hashed, f"fields missing or unknown: {found}")
     kind, ts, body = record["kind"], record["ts"], record["body"]
     if not (type(kind) is str and is_utc(ts) and is_utc(record["at"]) and type(body) is dict):

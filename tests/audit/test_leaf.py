@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.errors import RecordRefused
-from audit.leaf import MAX_INTEGER, decode, encode, plain, utc_text, utc_time
+from audit.leaf import MAX_INTEGER, decode, decode_slowly, encode, plain, utc_text, utc_time
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 KEYS = st.text(st.characters(max_codepoint=127), max_size=8)
@@ -76,3 +78,28 @@ def test_tuples_and_names_from_a_catalogue_are_what_json_makes_of_them() -> None
     made = plain({"state": State.DENIED, "codes": ("a", State.DENIED)})
     assert made == {"state": "denied", "codes": ["a", "denied"]}
     assert type(made["state"]) is str
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+        max_leaves=12,
+    ),
+    st.data(),
+)
+def test_the_fast_reader_and_the_standard_library_read_alike(
+    value: Any, data: st.DataObject
+) -> None:
+    spelt = json.dumps({"a": value}, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    leaf = bytearray(spelt.encode(errors="surrogatepass"))
+    if data.draw(st.booleans()):
+        leaf[data.draw(st.integers(0, len(leaf) - 1))] ^= data.draw(st.integers(1, 255))
+
+    def told(read: Callable[[bytes], dict[str, Any]]) -> Any:
+        try:
+            return read(bytes(leaf))
+        except ValueError:
+            return "refused"
+
+    assert told(decode) == told(decode_slowly)
