@@ -59,6 +59,13 @@ class Xmpp(_Part):
     embedded: bool = True
 
 
+class Webhook(_Part):
+    """Where outcomes are told, and which hosts may be private: ``host:port`` each."""
+
+    url: str | None = None
+    allow: tuple[str, ...] = ()
+
+
 class Settings(_Part):
     """Everything that is set; amounts of the policy stand in ``policy.yaml``."""
 
@@ -76,6 +83,7 @@ class Settings(_Part):
     institution: Institution = Institution()
     engine: Engine = Engine()
     xmpp: Xmpp = Xmpp()
+    webhook: Webhook = Webhook()
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from config.settings import HERE, Settings, read_settings
 from flows.assemble import read_rule_set
@@ -19,6 +19,9 @@ from flows.redis_state import script
 from flows.secrets import Secrets, read_secrets
 from gateway.edge import Edge
 from risk.failing import FailDecision, FailLimits, Spent, fail_policy
+
+if TYPE_CHECKING:
+    from gateway.ports import Webhook
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,7 @@ def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
         policy_sha256=rules.sha256,
         page=demo,
         demo=demo,
+        webhook=_webhook(house),
     )
     ports = GatewayPorts(
         decide_script=script("decide"),
@@ -178,6 +182,15 @@ def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
         logging.getLogger("ringback.gateway").info("listens on %s:%s", at_host, at_port)
 
     _until_signal(lambda stop: serve(gateway_settings, ports, stop, ready))
+
+
+def _webhook(house: House) -> "Webhook | None":
+    from gateway.ports import Webhook
+
+    told = house.settings.webhook
+    if told.url is None:
+        return None
+    return Webhook(told.url, house.secrets.webhook_key, frozenset(told.allow))
 
 
 def _observed(amount_base: int | None, spent: Spent, limits: FailLimits, /) -> FailDecision:

@@ -19,6 +19,7 @@ class Secrets:
     web_key: bytes = field(repr=False)
     code_key: bytes = field(repr=False)
     nonce_key: bytes = field(repr=False)
+    webhook_key: bytes = field(repr=False)
     redis_password: str = field(repr=False)
     component_secret: str = field(repr=False)
     bearers: dict[str, str] = field(repr=False)
@@ -61,6 +62,7 @@ def read_secrets(data: Path) -> Secrets:
         web_key=key("web"),
         code_key=key("code"),
         nonce_key=key("nonce"),
+        webhook_key=key("webhook"),
         redis_password=word("redis.password"),
         component_secret=word("xmpp-component.secret"),
         bearers={role: word(f"{role}.token") for role in BEARERS},

@@ -9,7 +9,7 @@ import pytest
 from flows.secrets import BEARERS, read_secrets
 
 NAMES = {
-    "tokens.key", "edge.key", "web.key", "code.key", "nonce.key",
+    "tokens.key", "edge.key", "web.key", "code.key", "nonce.key", "webhook.key",
     "redis.password", "xmpp-component.secret",
     *(f"{role}.token" for role in BEARERS),
 }  # fmt: skip
