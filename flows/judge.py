@@ -27,7 +27,7 @@ from risk.labels import lesson_of
 from risk.policy import Judged, RuleSet, judge
 
 GRACE_US = 1_000_000
-CASE_REST_US = 10_000_000
+CASE_REST_US = 5_000_000
 _DUE = "~due"
 _CASE = "case:"
 
