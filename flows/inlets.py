@@ -41,6 +41,11 @@ Entry = tuple[bytes, dict[bytes, bytes]]
 _WAIT = """
 redis.call('ZADD', 'rb:labels:waiting', 'NX', ARGV[1], ARGV[2]) return 1
 """
+_HEARD = """
+local key = 'rb:label:heard:' .. ARGV[1]
+redis.call('SET', key, ARGV[2], 'NX', 'EX', ARGV[3])
+return redis.call('GET', key)
+"""
 _RETRY = """
 local due = redis.call('ZRANGEBYSCORE', 'rb:labels:waiting', '-inf', ARGV[1], 'LIMIT', 0, 100)
 for _, row in ipairs(due) do
@@ -58,6 +63,9 @@ for _, row in ipairs(due) do
 end
 return #due
 """
+
+
+_HEARD_SECONDS = 2 * 86_400
 
 
 def position_of(entry: bytes) -> int:
@@ -215,6 +223,8 @@ class LabelsPart(_Part):
                     due_ms = now_us // 1000 + 500
                     inlet.client.eval(_WAIT, 0, str(due_ms), orjson.dumps(label))
                     continue
+                if not self._is_the_one(label, entry[0]):
+                    continue
                 known.append(
                     Known(
                         id=str(label.get("id") or entry[0].decode()),
@@ -236,6 +246,16 @@ class LabelsPart(_Part):
             except (KeyError, ValueError, TypeError, AttributeError) as wrong:
                 self._dead(entry, wrong)
         return known
+
+    def _is_the_one(self, label: dict[str, Any], entry: bytes) -> bool:
+        """False for another entry of a label already heard.
+
+        After a crash a label that had waited can come by two entries: its own, read again, and the
+        one that its waiting made. A resumed flow must hear again the one that it heard before.
+        """
+        said = ":".join(str(label.get(part)) for part in ("event", "source", "time", "known"))
+        first: Any = self._inlet.client.eval(_HEARD, 0, said, entry, str(_HEARD_SECONDS))
+        return bytes(first) == entry
 
 
 def _must_be_an_answer(entry: dict[str, Any]) -> None:
