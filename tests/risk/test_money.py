@@ -99,3 +99,8 @@ def test_more_money_is_never_less_in_the_base_currency(one: int, other: int) -> 
     assert first is not None
     assert second is not None
     assert first <= second
+
+
+def test_half_a_unit_goes_to_the_even_one() -> None:
+    rates = Rates("CNY", {"JPY": [(DAY, Decimal("0.005"))]})
+    assert [rates.to_base(yen, "JPY", DAY) for yen in (1, 2, 3)] == [0, 1, 2]
