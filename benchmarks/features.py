@@ -73,6 +73,11 @@ class Payment:
     device: str
     type: str = "transaction"
     ip: str | None = None
+    country: str | None = None
+    lat: float | None = None
+    lon: float | None = None
+    result: str | None = None
+    change: str | None = None
 
 
 def payments(count: int) -> list[Payment]:

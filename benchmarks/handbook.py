@@ -45,6 +45,11 @@ class Payment:
     type: str = "transaction"
     device: str | None = None
     ip: str | None = None
+    country: str | None = None
+    lat: float | None = None
+    lon: float | None = None
+    result: str | None = None
+    change: str | None = None
 
 
 @dataclass(slots=True)
@@ -105,7 +110,8 @@ def main() -> None:
                 old.id, was_fraud, old.time_us + delay, old.time_us, old.customer, old.payee, scored
             )
             for describer, profiles in zip(DESCRIBERS, held, strict=True):
-                profiles[describer.entity_of_label(label) or ""].hear(label)
+                if owner := describer.entity_of_label(label):
+                    profiles[owner].hear(label)
             t1 = clock()
             model.learn_one(scored, was_fraud)
             spent["hear"] += t1 - t0
@@ -114,7 +120,9 @@ def main() -> None:
         features = surface.describe(payment)
         mine = []
         for describer, profiles in zip(DESCRIBERS, held, strict=True):
-            entity = describer.entity(payment) or ""
+            entity = describer.entity(payment)
+            if entity is None:
+                continue
             profile = profiles.get(entity)
             if profile is None:
                 profile = profiles[entity] = describer.new()

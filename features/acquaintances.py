@@ -1,4 +1,4 @@
-"""Whom has this entity dealt with before? The ``REMEMBERED`` it dealt with most recently."""
+"""Whom has this entity dealt with before? Those it dealt with most recently, up to a limit."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Final
 
 from features.moment import fingerprint
 
+#: So many payees of a customer are remembered.
 REMEMBERED: Final = 256
 
 
 class Acquaintances:
     """Fingerprints of names, with the first and the last time each was met."""
 
-    __slots__ = ("_first", "_last")
+    __slots__ = ("_first", "_last", "_limit")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = REMEMBERED) -> None:
+        self._limit = limit
         # the same keys in the same order
         self._first: dict[int, int] = {}
         self._last: dict[int, int] = {}
@@ -25,8 +27,16 @@ class Acquaintances:
         met = self._first.get(fingerprint(name))
         return met is not None and met <= time
 
+    def knew_any(self, time: int) -> bool:
+        """Whether anybody was met at or before ``time``."""
+        return any(met <= time for met in self._first.values())
+
+    def first_met(self, after: int, until: int) -> int:
+        """How many were met for the first time in (after, until]."""
+        return sum(after < met <= until for met in self._first.values())
+
     def meet(self, name: str, time: int) -> None:
-        """It was met; beyond ``REMEMBERED`` the one not met for longest is forgotten."""
+        """It was met; beyond the limit the one not met for longest is forgotten."""
         mark = fingerprint(name)
         first = self._first.get(mark)
         if first is not None:
@@ -34,7 +44,7 @@ class Acquaintances:
             self._last[mark] = max(self._last[mark], time)
             return
         self._first[mark] = self._last[mark] = time
-        if len(self._first) > REMEMBERED:
+        if len(self._first) > self._limit:
             gone = min(self._last, key=lambda one: (self._last[one], one))
             del self._first[gone], self._last[gone]
 
@@ -53,9 +63,9 @@ class Acquaintances:
         )
 
     @classmethod
-    def load(cls, stored: bytes) -> Acquaintances:
+    def load(cls, stored: bytes, limit: int = REMEMBERED) -> Acquaintances:
         """The acquaintances that ``dump`` wrote."""
-        loaded, column = cls(), len(stored) // 3
+        loaded, column = cls(limit), len(stored) // 3
         marks, first, last = array("q"), array("q"), array("q")
         marks.frombytes(stored[:column])
         first.frombytes(stored[column : 2 * column])

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from math import sqrt
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from features.describer import Sight, Windowed
-from features.moment import DAY, SECOND, SETTLED, Value, span
+from features.habits import changed
+from features.moment import ACTS, DAY, HOUR, SECOND, SETTLED, Value, failed, span
+from features.visitors import Visitors
+
+_NOBODY: Final = Visitors()  # only ever looked at
 
 
 def count(window: str) -> Windowed:
@@ -401,3 +405,184 @@ class SinceQuietFraud(SinceFraud):
 def _age(made: list[int], time: int, reach: int) -> Value:
     first = bisect_right(made, time - reach)
     return (time - made[first]) / SECOND if first < len(made) else None
+
+
+class SmallPayments(_Over):
+    """How many payments of at most so much (minor units of the base currency), this one included.
+
+    Of more than 512 payments the newest are looked at.
+    """
+
+    aggregate = "small_payments"
+    unit = "count"
+    words = "payments within {} of at most "
+
+    def __init__(self, window: str, at_most: int) -> None:
+        super().__init__(window)
+        self.meaning += f"{at_most} minor units of the base currency"
+        self.at_most = at_most
+
+    def of(self, sight: Sight) -> Value:
+        """A payment without an amount is not a small one."""
+        amounts = sight.profile.payments.amounts(sight.time - self.reach, sight.time)
+        here = sight.amount is not None and sight.amount <= self.at_most
+        return sum(amount <= self.at_most for amount in amounts) + here
+
+
+class NewPayees(_Over):
+    """How many payees were paid for the first time within the window, this one's included."""
+
+    aggregate = "new_payees"
+    unit = "count"
+    words = "payees paid for the first time within {} (of the 256 met most recently)"
+
+    def of(self, sight: Sight) -> Value:
+        """By the time of the first payment to each."""
+        payees, payee = sight.profile.payees, sight.event.payee
+        met = payees.first_met(sight.time - self.reach, sight.time)
+        return met + (sight.here and payee is not None and not payees.knew(payee, sight.time))
+
+
+class NewDevice(_Ever):
+    """1 if this customer is not known to have used this device before, else 0."""
+
+    name = "new_device"
+    unit = "flag"
+    meaning = "1: the customer never did anything on this device (of the 64 used most recently)"
+
+    def of(self, sight: Sight) -> Value:
+        """None where the event names no device."""
+        device = sight.event.device
+        return None if device is None else int(not sight.habits.devices.knew(device, sight.time))
+
+
+class NewCountry(_Ever):
+    """1 if this customer came from other countries before and never from this one, else 0."""
+
+    name = "new_country"
+    unit = "flag"
+    meaning = "1: the customer came from elsewhere before, never from this country"
+
+    def of(self, sight: Sight) -> Value:
+        """None where the event has no country, and where none was known before."""
+        return sight.habits.new_country(sight.event)
+
+
+class NewCountryLogins(_Over):
+    """How many sign-ins from a country that was new then, this one included."""
+
+    aggregate = "new_country_logins"
+    unit = "count"
+    words = "successful sign-ins within {} from a country that was new then (64: or more)"
+
+    def of(self, sight: Sight) -> Value:
+        """A failed one is none."""
+        event, habits = sight.event, sight.habits
+        seen = habits.arrivals.count(sight.time - self.reach, sight.time)
+        if event.type == "login" and not failed(event) and habits.new_country(event):
+            seen += 1
+        return seen
+
+
+class DistanceKm(_Ever):
+    """Kilometres from the place before, along the great circle."""
+
+    name = "distance_km"
+    unit = "km"
+    meaning = "distance from the customer's place before"
+
+    def of(self, sight: Sight) -> Value:
+        """None where this event, or everything before it, has no place."""
+        moved = sight.moved()
+        return None if moved is None else moved[1]
+
+
+class SpeedKmh(_Ever):
+    """How fast the customer must have travelled from the place before."""
+
+    name = "speed_kmh"
+    unit = "km/h"
+    meaning = "speed from the customer's place before to here"
+
+    def of(self, sight: Sight) -> Value:
+        """The time between counts as a second at least; None like the distance."""
+        moved = sight.moved()
+        if moved is None:
+            return None
+        place, distance_km = moved
+        return distance_km * HOUR / max(SECOND, sight.time - place.time)
+
+
+class UnusualHour(_Ever):
+    """Of the latest 64 acts the share that was at other hours of the day (UTC, one more or less).
+
+    1: never at such an hour. Acts are payments, account changes, sign-ins that succeeded.
+    """
+
+    name = "unusual_hour"
+    unit = "ratio"
+    meaning = "share of the customer's latest 64 acts at other hours of the day than this"
+
+    def of(self, sight: Sight) -> Value:
+        """None below 20 earlier acts."""
+        return sight.habits.hours.elsewhere(sight.time)
+
+
+class LoginFailures(_Over):
+    """How many sign-ins failed, this one included."""
+
+    aggregate = "login_failures"
+    unit = "count"
+    words = "sign-ins that failed within {} (64: or more)"
+
+    def of(self, sight: Sight) -> Value:
+        """Of this customer, or from this address."""
+        failures = sight.profile.failures
+        seen = failures.count(sight.time - self.reach, sight.time) if failures else 0
+        return seen + failed(sight.event)
+
+
+class AccountChanges(_Over):
+    """How many changes of phone, password, email, device or limit, this one included.
+
+    Not ``payee_added``: it precedes each new payee and says no more than ``new_payee`` does.
+    """
+
+    aggregate = "account_changes"
+    unit = "count"
+    words = "changes of phone, password, email, device or limit within {} (64: or more)"
+
+    def of(self, sight: Sight) -> Value:
+        """0 without any."""
+        seen = sight.habits.changes.count(sight.time - self.reach, sight.time)
+        return seen + changed(sight.event)
+
+
+class SinceAccountChange(_Ever):
+    """Seconds since the latest earlier one of those changes, however long ago."""
+
+    name = "since_account_change"
+    unit = "seconds"
+    meaning = "seconds since the last change of phone, password, email, device or limit"
+
+    def of(self, sight: Sight) -> Value:
+        """None if there was none."""
+        last = sight.habits.changes.last(sight.time)
+        return None if last is None else (sight.time - last) / SECOND
+
+
+class Customers(_Over):
+    """How many different customers did or tried anything here, this one included.
+
+    Failed sign-ins count: whoever tries many names from one address is one of those looked for.
+    """
+
+    aggregate = "customers"
+    unit = "count"
+    words = "different customers within {} (64: or more)"
+
+    def of(self, sight: Sight) -> Value:
+        """At least 1, the customer of this event; a word of the bank's own is nobody's visit."""
+        visitors, event = sight.profile.visitors, sight.event
+        here = event.customer if event.type in ACTS else None
+        return (visitors or _NOBODY).count(sight.time - self.reach, sight.time, here)

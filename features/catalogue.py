@@ -41,10 +41,22 @@ CUSTOMER = Describer(
         asks.FraudCount("7d"),
         asks.FraudCount("30d"),
         asks.SinceFraud("30d"),
+        asks.SmallPayments("1h", at_most=10_000),
+        asks.NewPayees("1h"),
+        asks.NewDevice(),
+        asks.NewCountry(),
+        asks.NewCountryLogins("24h"),
+        asks.DistanceKm(),
+        asks.SpeedKmh(),
+        asks.UnusualHour(),
+        asks.LoginFailures("1h"),
+        asks.AccountChanges("24h"),
+        asks.SinceAccountChange(),
     ),
     owner=lambda event: event.customer,
     labelled=lambda label: label.customer,
     meets=lambda event: event.payee,
+    habits=True,
 )
 
 PAYEE = Describer(
@@ -87,8 +99,39 @@ PAYEE = Describer(
     labelled=lambda label: label.payee,
 )
 
+DEVICE = Describer(
+    "device",
+    (
+        asks.count("1h"),
+        asks.count("24h"),
+        asks.total("1h"),
+        asks.total("24h"),
+        asks.FraudCount("30d"),
+        asks.Customers("24h"),
+    ),
+    owner=lambda event: event.device,
+    labelled=lambda label: label.device,
+    visits=lambda event: event.customer,
+)
+
+IP = Describer(
+    "ip",
+    (
+        asks.count("1h"),
+        asks.count("24h"),
+        asks.total("1h"),
+        asks.total("24h"),
+        asks.FraudCount("30d"),
+        asks.Customers("24h"),
+        asks.LoginFailures("1h"),
+    ),
+    owner=lambda event: event.ip,
+    labelled=lambda label: label.ip,
+    visits=lambda event: event.customer,
+)
+
 #: One describer a kind of key, in the order of the stages.
-DESCRIBERS: tuple[Describer, ...] = (CUSTOMER, PAYEE)
+DESCRIBERS: tuple[Describer, ...] = (CUSTOMER, PAYEE, DEVICE, IP)
 
 #: Every feature there is, the event's own first.
 FEATURES: tuple[Feature, ...] = surface.FEATURES + tuple(

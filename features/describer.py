@@ -1,7 +1,8 @@
-"""How does one kind of key (a customer, a payee) describe an event by its own past?
+"""How does one kind of key (a customer, a payee, a device) describe an event by its own past?
 
 A ``Describer`` is a key and a list of asks (``asks.py``); a ``Profile`` is the past of one entity
-of that key: what it was paid, which of it were frauds, whom it knows. Describe, then observe:
+of that key: what it was paid, which of it were frauds, whom it knows; of a customer the habits, of
+a device or an address who came by. Describe, then observe:
 
     profile.describe(event)   what was usual before it, and this event in it; changes nothing
     profile.observe(event)    now it is history (never a late event: the caller sees to that)
@@ -10,24 +11,31 @@ of that key: what it was paid, which of it were frauds, whom it knows. Describe,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final, Protocol
 
 from features.acquaintances import Acquaintances
 from features.frauds import Frauds
-from features.moment import DAY, LATENESS, SETTLED, Event, Label, Value, span
+from features.habits import COUNTRIES, DEVICES, Habits, Hours, Place, Places
+from features.moment import ACTS, DAY, LATENESS, SETTLED, Event, Label, Value, failed, span
+from features.recent import Recent
 from features.timeline import LARGEST, Timeline
+from features.visitors import Visitors
 
 #: What a stored profile begins with; the byte after it is the version of the format.
 MAGIC: Final = b"RBP"
 VERSION: Final = 1
 _SECTION: Final = Struct("<BI")
 _AHEAD: Final = DAY  # labels may be known this far ahead of the events described
+_LABELS_KEPT: Final = 37 * DAY + LATENESS + _AHEAD
 
 #: Sections of a stored profile. A number is never given to anything else.
-PAYMENTS, FRAUDS, PAYEES = 1, 2, 3
+PAYMENTS_SECTION, FRAUDS_SECTION, PAYEES_SECTION = 1, 2, 3
+FAILURES_SECTION, VISITORS_SECTION = 4, 5
+DEVICES_SECTION, COUNTRIES_SECTION, PLACES_SECTION = 6, 7, 8
+HOURS_SECTION, CHANGES_SECTION, ARRIVALS_SECTION = 9, 10, 11
 
 
 class ProfileError(Exception):
@@ -39,7 +47,7 @@ class Feature:
     """A name that rules, models and reasons use, and what stands behind it."""
 
     name: str
-    unit: str  # count | money (minor units of the base currency) | seconds | flag | ratio | other
+    unit: str  # count, money (minor units, base currency), seconds, flag, ratio, km, km/h, other
     grade: int  # 1 harmless, 2 says something of a person's habits, 3 sensitive
     meaning: str
 
@@ -82,13 +90,24 @@ class Windowed:
 class Sight:
     """An entity's past as seen from one event: what an ask may look at."""
 
-    __slots__ = ("_earlier", "_happened", "_quiet", "amount", "event", "here", "profile", "time")
+    __slots__ = (
+        "_earlier",
+        "_happened",
+        "_quiet",
+        "amount",
+        "event",
+        "habits",
+        "here",
+        "profile",
+        "time",
+    )
 
     def __init__(self, profile: Profile, event: Event) -> None:
         self.profile = profile
         self.event = event
         self.time = event.time_us
         self.here = event.type == "transaction"
+        self.habits = profile.habits or _NO_HABITS
         amount = event.amount_base if self.here else None
         self.amount = None if amount is None else max(-LARGEST, min(LARGEST, amount))
         self._happened: list[int] | None = None
@@ -108,6 +127,14 @@ class Sight:
         earlier = self.earlier(reach)
         return earlier[(len(earlier) - 1) // 2] if len(earlier) >= 3 else None
 
+    def moved(self) -> tuple[Place, float] | None:
+        """The place before, and how many kilometres it is from there to here."""
+        event = self.event
+        if event.lat is None or event.lon is None:
+            return None
+        place = self.habits.places.last(self.time)
+        return None if place is None else (place, place.distance_km(event.lat, event.lon))
+
     @property
     def happened(self) -> list[int]:
         """Event times of the frauds known by now, sorted."""
@@ -125,6 +152,10 @@ class Sight:
         return self._quiet
 
 
+#: What is known of somebody never seen: nothing. Only ever looked at.
+_NO_HABITS: Final = Habits()
+
+
 class Describer:
     """A kind of key, with everything that is asked of its entities."""
 
@@ -136,10 +167,17 @@ class Describer:
         owner: Callable[[Event], str | None],
         labelled: Callable[[Label], str | None],
         meets: Callable[[Event], str | None] | None = None,
+        visits: Callable[[Event], str | None] | None = None,
+        habits: bool = False,
     ) -> None:
-        """``meets`` says whom the entity is known to after an event (a customer: its payees)."""
+        """What is kept of the past, beside payments, frauds and failed sign-ins.
+
+        ``meets`` says whom the entity is known to after a payment (a customer: its payees),
+        ``visits`` who came by (a device: its customers); ``habits``: it is somebody who has some.
+        """
         self.key = key
-        self._owner, self._labelled, self.meets = owner, labelled, meets
+        self._owner, self._labelled = owner, labelled
+        self.meets, self.visits, self.habits = meets, visits, habits
         asked = tuple(asks)
         self.features: tuple[Feature, ...] = tuple(
             Feature(f"{key}.{ask.name}", ask.unit, ask.grade, ask.meaning) for ask in asked
@@ -196,25 +234,32 @@ class Describer:
                     f"got {len(body)}: it is cut off"
                 )
             at += size
-            if section == PAYMENTS:
-                profile.payments = Timeline.load(body)
-            elif section == FRAUDS:
-                profile.frauds = Frauds.load(body)
-            elif section == PAYEES:
-                profile.payees = Acquaintances.load(body)
+            profile.take(section, body)
         return profile
 
 
 class Profile:
     """The past of one entity. Bounded in size, whatever happens to it."""
 
-    __slots__ = ("_describer", "frauds", "payees", "payments")
+    __slots__ = (
+        "_describer",
+        "failures",
+        "frauds",
+        "habits",
+        "payees",
+        "payments",
+        "visitors",
+    )
 
     def __init__(self, describer: Describer) -> None:
         self._describer = describer
         self.payments = Timeline()
         self.frauds = Frauds()
         self.payees = Acquaintances()
+        # most entities have none of these
+        self.failures: Recent | None = None
+        self.visitors: Visitors | None = None
+        self.habits: Habits | None = None
 
     def describe(self, event: Event) -> dict[str, Value]:
         """Every feature of this key, of this event; a window includes the event itself."""
@@ -243,27 +288,77 @@ class Profile:
 
     def observe(self, event: Event) -> None:
         """The event is history now: the next one is described with it."""
+        describer, time = self._describer, event.time_us
+        if event.type not in ACTS:
+            return
+        if describer.visits is not None:
+            visitor = describer.visits(event)
+            if visitor is not None:
+                self.visitors = self.visitors or Visitors()
+                self.visitors.came(visitor, time)
+        if failed(event):
+            self.failures = self.failures or Recent()
+            self.failures.add(time, describer.keep)
+        elif describer.habits:
+            self.habits = self.habits or Habits()
+            self.habits.observe(event, describer.keep)
         if event.type != "transaction":
             return
-        self.payments.add(event.time_us, event.amount_base, self._describer.keep)
-        if self._describer.meets is not None:
-            other = self._describer.meets(event)
+        self.payments.add(time, event.amount_base, describer.keep)
+        if describer.meets is not None:
+            other = describer.meets(event)
             if other is not None:
-                self.payees.meet(other, event.time_us)
+                self.payees.meet(other, time)
 
     def hear(self, label: Label) -> None:
         """What became known about an earlier event of this entity, and when."""
-        self.frauds.hear(label, self._describer.keep + _AHEAD)
+        self.frauds.hear(label, max(self._describer.keep + _AHEAD, _LABELS_KEPT))
+
+    def take(self, section: int, body: bytes) -> None:
+        """Take in one stored section; one that this program does not know is passed over."""
+        if section == PAYMENTS_SECTION:
+            self.payments = Timeline.load(body)
+        elif section == FRAUDS_SECTION:
+            self.frauds = Frauds.load(body)
+        elif section == PAYEES_SECTION:
+            self.payees = Acquaintances.load(body)
+        elif section == FAILURES_SECTION:
+            self.failures = Recent.load(body)
+        elif section == VISITORS_SECTION:
+            self.visitors = Visitors.load(body)
+        elif section in _OF_HABITS:
+            self.habits = self.habits or Habits()
+            name, load = _OF_HABITS[section]
+            setattr(self.habits, name, load(body))
 
     def dump(self) -> bytes:
         """The profile as bytes, which every later program can load."""
         parts = [MAGIC, bytes((VERSION,))]
-        for section, body in (
-            (PAYMENTS, self.payments.dump()),
-            (FRAUDS, self.frauds.dump()),
-            (PAYEES, self.payees.dump()),
-        ):
+        for section, body in self._sections():
             if body:
                 parts.append(_SECTION.pack(section, len(body)))
                 parts.append(body)
         return b"".join(parts)
+
+    def _sections(self) -> Iterator[tuple[int, bytes]]:
+        yield PAYMENTS_SECTION, self.payments.dump()
+        yield FRAUDS_SECTION, self.frauds.dump()
+        yield PAYEES_SECTION, self.payees.dump()
+        if self.failures is not None:
+            yield FAILURES_SECTION, self.failures.dump()
+        if self.visitors is not None:
+            yield VISITORS_SECTION, self.visitors.dump()
+        if self.habits is not None:
+            for section, (name, _) in _OF_HABITS.items():
+                yield section, getattr(self.habits, name).dump()
+
+
+#: Of each section of the habits: where it stands in them, and how it is read.
+_OF_HABITS: Final[Mapping[int, tuple[str, Callable[[bytes], object]]]] = {
+    DEVICES_SECTION: ("devices", lambda body: Acquaintances.load(body, DEVICES)),
+    COUNTRIES_SECTION: ("countries", lambda body: Acquaintances.load(body, COUNTRIES)),
+    PLACES_SECTION: ("places", Places.load),
+    HOURS_SECTION: ("hours", Hours.load),
+    CHANGES_SECTION: ("changes", Recent.load),
+    ARRIVALS_SECTION: ("arrivals", Recent.load),
+}

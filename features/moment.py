@@ -8,6 +8,7 @@ who made it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, Protocol
 
@@ -46,6 +47,21 @@ class Event(Protocol):
     def device(self) -> str | None: ...
     @property
     def ip(self) -> str | None: ...
+    @property
+    def country(self) -> str | None: ...
+    @property
+    def lat(self) -> float | None: ...
+    @property
+    def lon(self) -> float | None: ...
+    @property
+    def result(self) -> str | None:
+        """Of a login: success or failure."""
+        ...
+
+    @property
+    def change(self) -> str | None:
+        """Of an account change: which."""
+        ...
 
 
 class Label(Protocol):
@@ -91,6 +107,16 @@ def span(window: str) -> int:
     return int(number) * _UNITS[unit]
 
 
+#: What somebody does or tries; a ``status`` is the bank's own word and nobody's act.
+ACTS: Final = frozenset({"transaction", "login", "account_change"})
+
+
+def failed(event: Event) -> bool:
+    """Whether this is a sign-in that did not succeed."""
+    return event.type == "login" and event.result == "failure"
+
+
+@lru_cache(maxsize=16_384)
 def fingerprint(name: str) -> int:
     """64 bits that stand for a name in a profile. Not a secret: names here are tokens already."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little", signed=True)

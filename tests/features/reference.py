@@ -6,7 +6,8 @@ golden vectors in ``tests/assets/windows/`` are made by it (``python -m tests.fe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import sqrt
 
@@ -32,6 +33,11 @@ class Paid:
     type: str = "transaction"
     device: str | None = None
     ip: str | None = None
+    country: str | None = None
+    lat: float | None = None
+    lon: float | None = None
+    result: str | None = None
+    change: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,21 +111,35 @@ def _frauds(heard: list[Said], time: int) -> list[tuple[int, int, bool]]:
 class Past:
     """An event, and everything of its entity that was before it."""
 
-    def __init__(self, name: str, event: Paid, before: list[Paid], heard: list[Said]) -> None:
-        self.event, self.time = event, event.time_us
+    windows: list[int]
+    width: int
+    earlier: list[Paid]
+    amounts: list[int]
+
+    def __init__(self, event: Paid, before: list[Paid], heard: list[Said]) -> None:
+        self.event, self.time, self.before = event, event.time_us, before
         self.payments = sorted(
             (one for one in before if one.type == "transaction" and one.time_us <= self.time),
             key=lambda one: one.time_us,
         )
+        # everything by now, in order of time; what is of the same time, in order of arrival
+        self.everything = sorted(
+            (one for one in before if one.time_us <= self.time), key=lambda one: one.time_us
+        )
+        self.acts = [one for one in self.everything if _acted(one)]
         self.here = [event] if event.type == "transaction" else []
         self.own = _amounts(self.here)
+        self.frauds = _frauds(heard, self.time)
+        self.made = sorted(made for _, made, _ in self.frauds if made <= self.time)
+        self.quiet = sorted(made for _, made, q in self.frauds if made <= self.time and q)
+
+    def over(self, name: str) -> Past:
+        """The same past, looked at over the window that ends the name."""
         self.windows = [_span(part) for part in name.split(".") if part[0].isdigit()]
         self.width = self.windows[-1] if self.windows else 0
         self.earlier = self.within(self.time - self.width, self.time)
         self.amounts = _amounts(self.earlier)
-        self.frauds = _frauds(heard, self.time)
-        self.made = sorted(made for _, made, _ in self.frauds if made <= self.time)
-        self.quiet = sorted(made for _, made, q in self.frauds if made <= self.time and q)
+        return self
 
     def within(self, after: int, until: int) -> list[Paid]:
         """The earlier payments in (after, until]."""
@@ -228,6 +248,99 @@ def _fraud_run_age(past: Past) -> Value:
     return past.ago(run[0]) if run else None
 
 
+def _failed(event: Paid) -> bool:
+    return event.type == "login" and event.result == "failure"
+
+
+def _acted(event: Paid) -> bool:
+    """A payment, a change, a sign-in that succeeded."""
+    return event.type in ("transaction", "login", "account_change") and not _failed(event)
+
+
+def _changed(event: Paid) -> bool:
+    return event.type == "account_change" and event.change != "payee_added"
+
+
+def _new_country(event: Paid, before: list[Paid]) -> Value:
+    """``before`` is what was observed before ``event``, in that order."""
+    known = {
+        one.country
+        for one in before
+        if _acted(one) and one.country is not None and one.time_us <= event.time_us
+    }
+    return int(event.country not in known) if event.country is not None and known else None
+
+
+def _arrived(event: Paid, before: list[Paid]) -> bool:
+    """A successful sign-in from a country that was new when it was observed."""
+    if event.type != "login" or _failed(event):
+        return False
+    at = next(at for at, one in enumerate(before) if one is event)
+    return _new_country(event, before[:at]) == 1
+
+
+def _in_window(past: Past, events: list[Paid]) -> list[Paid]:
+    return [one for one in events if past.time - past.width < one.time_us <= past.time]
+
+
+def _new_country_logins(past: Past) -> Value:
+    lately = _in_window(past, past.before)
+    return sum(_arrived(one, [*past.before, past.event]) for one in [*lately, past.event])
+
+
+def _moved(past: Past) -> tuple[float, int] | None:
+    """Kilometres and microseconds since the place before."""
+    here = past.event
+    places = [one for one in past.acts if one.lat is not None and one.lon is not None]
+    if here.lat is None or here.lon is None or not places:
+        return None
+    there = places[-1]
+    a, b = math.radians(there.lat or 0.0), math.radians(here.lat)
+    turn = math.radians(here.lon - (there.lon or 0.0))
+    haversine = math.sin((b - a) / 2) ** 2 + math.cos(a) * math.cos(b) * math.sin(turn / 2) ** 2
+    return 2 * 6371.0088 * math.asin(min(1.0, sqrt(haversine))), past.time - there.time_us
+
+
+def _distance(past: Past) -> Value:
+    moved = _moved(past)
+    return None if moved is None else moved[0]
+
+
+def _speed(past: Past) -> Value:
+    moved = _moved(past)
+    return None if moved is None else moved[0] * (3600 * SECOND) / max(SECOND, moved[1])
+
+
+def _unusual_hour(past: Past) -> Value:
+    if len(past.acts) < 20:
+        return None
+    latest = past.acts[-64:]
+    hour = past.time // (3600 * SECOND)
+    near = ((hour - 1) % 24, hour % 24, (hour + 1) % 24)
+    return sum(one.time_us // (3600 * SECOND) % 24 not in near for one in latest) / len(latest)
+
+
+def _new_payees(past: Past) -> Value:
+    firsts = {one.payee: one.time_us for one in reversed(past.payments) if one.payee is not None}
+    if past.here and past.event.payee is not None:
+        firsts.setdefault(past.event.payee, past.time)
+    return sum(past.time - past.width < first for first in firsts.values())
+
+
+def _customers(past: Past) -> Value:
+    came = [
+        one
+        for one in [*past.everything, past.event]
+        if one.type in ("transaction", "login", "account_change")
+    ]
+    return min(64, len({one.customer for one in _in_window(past, came)}))
+
+
+def _since_account_change(past: Past) -> Value:
+    changes = [one for one in past.everything if _changed(one)]
+    return past.ago(changes[-1].time_us) if changes else None
+
+
 MEANINGS: dict[str, Callable[[Past], Value]] = {
     "count": lambda past: len(past.earlier) + len(past.here),
     "sum": lambda past: sum(past.amounts) + sum(past.own),
@@ -254,13 +367,41 @@ MEANINGS: dict[str, Callable[[Past], Value]] = {
     "honest_since_fraud": _honest_since_fraud,
     "fraud_run": lambda past: len(_run(past)),
     "fraud_run_age": _fraud_run_age,
+    "small_payments": lambda past: sum(amount <= 10_000 for amount in past.amounts + past.own),
+    "new_payees": _new_payees,
+    "new_device": lambda past: (
+        None
+        if past.event.device is None
+        else int(all(one.device != past.event.device for one in past.acts))
+    ),
+    "new_country": lambda past: _new_country(past.event, past.before),
+    "new_country_logins": _new_country_logins,
+    "distance_km": _distance,
+    "speed_kmh": _speed,
+    "unusual_hour": _unusual_hour,
+    "login_failures": lambda past: sum(
+        map(_failed, [*_in_window(past, past.everything), past.event])
+    ),
+    "account_changes": lambda past: sum(
+        map(_changed, [*_in_window(past, past.everything), past.event])
+    ),
+    "since_account_change": _since_account_change,
+    "customers": _customers,
 }
 
 
-def answer(name: str, event: Paid, before: list[Paid], heard: list[Said]) -> Value:
-    """The feature ``name`` of ``event``; ``before``: the earlier observed events of its entity.
+def answers(
+    names: Iterable[str], event: Paid, before: list[Paid], heard: list[Said]
+) -> dict[str, Value]:
+    """These features of ``event``; ``before``: the earlier observed events of its entity.
 
     ``before`` and ``heard`` are in the order in which they were observed and heard; both hold only
-    what belongs to the entity whose key begins the name.
+    what belongs to the entity whose key begins the names.
     """
-    return MEANINGS[name.split(".")[1]](Past(name, event, before, heard))
+    past = Past(event, before, heard)
+    return {name: MEANINGS[name.split(".")[1]](past.over(name)) for name in names}
+
+
+def answer(name: str, event: Paid, before: list[Paid], heard: list[Said]) -> Value:
+    """One of them."""
+    return answers((name,), event, before, heard)[name]

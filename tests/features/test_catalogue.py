@@ -9,13 +9,14 @@ import re
 import pytest
 
 from features import asks, surface
-from features.catalogue import BY_NAME, DESCRIBERS, FEATURES
+from features.catalogue import BY_NAME, CUSTOMER, DESCRIBERS, FEATURES
 from features.describer import Describer, Profile, ProfileError
 from features.model import INPUTS, MODELS
 from features.moment import DAY, HOUR, SECOND
 from tests.features.reference import MEANINGS, Paid, Said
 
 START = 1_700_000_000 * SECOND
+UNITS = ("count", "money", "seconds", "flag", "ratio", "km", "km/h", "other")
 NAME = re.compile(r"[a-z]+(\.[a-z_]+)+(\.\d+[smhd])*")
 
 
@@ -26,7 +27,21 @@ def _lived(describer: Describer, seed: int, events: int = 400) -> tuple[Profile,
     for at in range(events):
         now += chance.randrange(2 * HOUR)
         amount = None if chance.random() < 0.1 else chance.randrange(1, 100_000)
-        event = Paid(f"e{at}", now, amount, payee=f"p{chance.randrange(5)}")
+        kind = chance.choice(["transaction"] * 8 + ["login", "account_change"])
+        event = Paid(
+            f"e{at}",
+            now,
+            amount if kind == "transaction" else None,
+            customer=f"c{chance.randrange(4)}",
+            payee=f"p{chance.randrange(5)}",
+            type=kind,
+            device=f"d{chance.randrange(3)}",
+            country=chance.choice(["CN", "CN", "DE", None]),
+            lat=chance.uniform(-90, 90),
+            lon=chance.uniform(-180, 180),
+            result=chance.choice(["success", "failure"]) if kind == "login" else None,
+            change="phone" if kind == "account_change" else None,
+        )
         profile.describe(event)
         profile.observe(event)
         if chance.random() < 0.1:
@@ -73,15 +88,33 @@ def test_every_feature_is_described_finite_and_by_its_name(describer: Describer)
             assert value is None or (type(value) in (int, float) and math.isfinite(value)), name
 
 
-def test_a_login_is_described_by_payments_and_adds_none(describer: Describer) -> None:
-    """Windows count payments; another event sees them and is not one."""
+def test_a_login_is_no_payment(describer: Describer) -> None:
+    """Windows over payments see them from a login too, and never count it as one."""
     profile, event = _lived(describer, 4)
-    login = Paid("login", event.time_us, None, payee=None, type="login")
-    before = profile.dump()
-    there = profile.describe(event)[f"{describer.key}.count.30d"]
-    assert profile.describe(login)[f"{describer.key}.count.30d"] == (there or 0) - 1
+    name = f"{describer.key}.count.24h"
+    login = Paid("login", event.time_us, None, payee=None, type="login", result="success")
+    there = profile.describe(event)[name]
+    assert profile.describe(login)[name] == (there or 0) - 1
+    payments = profile.payments.dump()
     profile.observe(login)
-    assert profile.dump() == before
+    assert profile.payments.dump() == payments
+    assert profile.describe(event)[name] == there
+
+
+def test_what_the_bank_says_is_nobodys_act(describer: Describer) -> None:
+    """A status is described and leaves no trace."""
+    profile, event = _lived(describer, 8)
+    stored = profile.dump()
+    profile.observe(Paid("status", event.time_us, None, type="status", country="FR"))
+    assert profile.dump() == stored
+
+
+def test_a_field_that_is_missing_makes_nulls_and_stops_nothing() -> None:
+    """No device, no place, no country: no word about them."""
+    for profile in (_lived(CUSTOMER, 9)[0], CUSTOMER.new()):
+        told = profile.describe(Paid("bare", START + 90 * DAY, 100))
+        for name in ("new_device", "new_country", "distance_km", "speed_kmh"):
+            assert told[f"customer.{name}"] is None
 
 
 def test_a_newer_format_and_damage_are_refused_by_name(describer: Describer) -> None:
@@ -118,7 +151,7 @@ def test_names_are_well_formed_and_given_once() -> None:
     for feature in FEATURES:
         assert NAME.fullmatch(feature.name), feature.name
         assert feature.grade in (1, 2, 3)
-        assert feature.unit in ("count", "money", "seconds", "flag", "ratio", "other")
+        assert feature.unit in UNITS
         assert feature.meaning
 
 
@@ -133,7 +166,7 @@ def test_the_catalogue_is_complete() -> None:
     assert kinds == set(MEANINGS), "an ask without a brute-force meaning, or the reverse"
     keyed = {feature.name.split(".")[1] for one in DESCRIBERS for feature in one.features}
     assert keyed <= kinds
-    assert len({one.key for one in DESCRIBERS}) == len(DESCRIBERS) >= 2
+    assert len({one.key for one in DESCRIBERS}) == len(DESCRIBERS) >= 4
     event = Paid("e", START, 100)
     assert set(surface.describe(event)) == {feature.name for feature in surface.FEATURES}
 
@@ -154,6 +187,7 @@ def test_the_hour_and_the_weekend_are_those_of_utc() -> None:
         "event.hour": 7,
         "event.is_night": 0,
         "event.is_weekend": 0,
+        "event.login_failed": None,
     }
     saturday = surface.describe(Paid("e", wednesday + 3 * DAY, 5))
     assert (saturday["event.is_weekend"], saturday["event.is_night"]) == (1, 1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from features.catalogue import CUSTOMER, DESCRIBERS
+from features.catalogue import CUSTOMER, DESCRIBERS, DEVICE
 from features.moment import DAY, HOUR, SECOND
-from tests.features.golden import HERE, STORIES, told, written
+from tests.features.golden import HERE, STORIES, told, vectors, written
 from tests.features.reference import Paid, Said
 
 VECTORS = sorted(HERE.glob("*.json"))
@@ -18,7 +19,8 @@ STORED = HERE / "customer-profile-v1.bin"
 
 def test_there_is_a_vector_for_every_story_and_key() -> None:
     """A check that finds nothing to check must not pass."""
-    names = {f"{one.key}-{story}" for one in DESCRIBERS for story in STORIES}
+    names = {f"{key}-{story}" for key, story in vectors()}
+    assert len(names) >= len(STORIES) * 3
     assert {path.stem for path in VECTORS} == names
 
 
@@ -54,3 +56,24 @@ def test_a_profile_of_format_1_is_still_read() -> None:
     assert told_now["customer.since_last"] == 24 * HOUR / SECOND
     assert told_now["customer.new_payee"] == 0
     assert told_now["customer.fraud_count.30d"] == 1
+    assert told_now["customer.new_device"] is None
+    assert told_now["customer.unusual_hour"] is None, "these bytes know of no habits yet"
+    assert told_now["customer.login_failures.1h"] == 0
+
+
+def test_stored_habits_and_visitors_are_still_read() -> None:
+    """Written when their sections were new."""
+    day = 86_400 * SECOND
+    customer = CUSTOMER.load((HERE / "customer-habits-v1.bin").read_bytes())
+    event, _ = STORIES["places"][-1]
+    assert isinstance(event, Paid)
+    at_home = replace(event, id="next", time_us=event.time_us + day, type="login", result="success")
+    told_now = customer.describe(at_home)
+    assert told_now["customer.distance_km"] == 0
+    assert told_now["customer.new_country"] == told_now["customer.new_device"] == 0
+    assert told_now["customer.since_account_change"] == 86_400
+    assert customer.describe(replace(at_home, country="BR"))["customer.new_country"] == 1
+    device = DEVICE.load((HERE / "device-visitors-v1.bin").read_bytes())
+    last, _ = STORIES["many-customers"][-1]
+    assert isinstance(last, Paid)
+    assert device.describe(replace(last, customer="c1"))["device.customers.24h"] == 2
