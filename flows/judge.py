@@ -21,7 +21,7 @@ from flows.records import Recorder
 from flows.scored import Scoreds, row_of
 from flows.shards import Cabinet
 from flows.walk import HeardUntil, Scored, Spoken, shard_key, shard_of
-from risk import events, names
+from risk import events, money, names
 from risk.challenge import Answer, Asked, Conversation, Outcome, answer_from
 from risk.labels import lesson_of
 from risk.policy import Judged, RuleSet, judge
@@ -289,7 +289,8 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
             moment.id,
             events.parse_us(decision["decided"]),
             expires_us,
-            moment.amount_base or 0,
+            # Without a rate nobody knows how much it is: it counts as more than any limit.
+            money.LARGEST_MINOR if moment.amount_base is None else moment.amount_base,
         )
         conversation = self._conversation(moment.customer)
         conversation.ask(question)
@@ -380,7 +381,7 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
         conversation = self._conversation(moment.customer)
         if conversation.knows(moment.refers_to or ""):
             self._withdrawn(moment.customer, moment.refers_to or "", moment.accepted_us)
-        else:
+        elif moment.state == "cancelled":  # its question may be on its way yet, after a crash
             conversation.hold(moment.refers_to or "", [moment.accepted_us])
             self._touch(moment.customer)
 
