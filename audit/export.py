@@ -33,9 +33,9 @@ from audit.read import case_family, log_directory
 from audit.read import disclose as disclose_value
 from audit.seal import Disclosure, disclosure_matches
 from audit.tiles import checkpoint_file, payload_file
-from audit.tree import consistency_path, leaf_hash
+from audit.tree import consistency_path, is_consistent, leaf_hash
 from audit.verify import BROKEN, SELF_CONSISTENT, VERIFIED, Fault
-from audit.witness import request_of
+from audit.witness import parse_request, request_of
 
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 OLDER_CHECKPOINTS = 2
@@ -142,7 +142,10 @@ def verify_bundle(path: Path, *, policy: Policy | None = None) -> BundleReport:
             report.faults.append(Fault(15, None, f"{name} is missing or not as the manifest says"))
     heads = {}
     for number, origin in enumerate(origins, 1):
-        heads[number] = _check_head(files, number, origin, policy, report)
+        heads[number], keys = _check_head(files, number, origin, policy, report)
+        head = parse_checkpoint(heads[number])
+        if _is_signed(head, keys):  # what nobody known signed needs no second fault
+            _check_older(files, number, head, keys, report)
     chain = []
     for name in sorted(files):
         if name.startswith("records/") and name.endswith(".json"):
@@ -162,7 +165,7 @@ Chain = list[tuple[int, bytes, dict[str, Any]]]
 
 def _check_head(
     files: dict[str, bytes], number: int, origin: str, policy: Policy | None, report: BundleReport
-) -> bytes:
+) -> tuple[bytes, list[Verifier]]:
     data = files.get(f"logs/{number}/checkpoint", b"")
     head = parse_checkpoint(data)
     if policy is not None and policy.logs:
@@ -176,7 +179,34 @@ def _check_head(
         lambda witness: head.witnessed_at(witness.verifier) is not None
     ):
         report.faults.append(Fault(13, None, f"{origin}: the quorum {policy.quorum} is not met"))
-    return data
+    return data, keys
+
+
+def _check_older(
+    files: dict[str, bytes],
+    number: int,
+    head: Checkpoint,
+    keys: Sequence[Verifier],
+    report: BundleReport,
+) -> None:
+    """12. Each enclosed older checkpoint is a beginning of the log, by its consistency proof."""
+    prefix = f"logs/{number}/older-"
+    for name in sorted(name for name in files if name.startswith(prefix)):
+        if name.endswith(".consistency"):
+            continue
+        older = parse_checkpoint(files[name])
+        try:
+            size, path, _ = parse_request(files.get(f"{name}.consistency", b""))
+        except (EvidenceMalformed, ValueError) as error:
+            report.faults.append(Fault(12, None, f"{name}: its proof can't be read: {error}"))
+            continue
+        if older.origin != head.origin or not _is_signed(older, keys):
+            report.faults.append(Fault(12, None, f"{name} is not signed by this log's key"))
+        elif size != older.size or not is_consistent(
+            older.size, head.size, older.root, head.root, path
+        ):
+            why = f"{name}: a checkpoint of size {older.size} is no beginning of this log"
+            report.faults.append(Fault(12, None, why))
 
 
 def _is_signed(head: Checkpoint, keys: Sequence[Verifier]) -> bool:

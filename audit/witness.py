@@ -65,7 +65,7 @@ class Witness:
     def add_checkpoint(self, request: bytes) -> Answer:
         """Check that the head continues what was seen before; cosign it, or say what is wrong."""
         try:
-            old, path, head = _parse_request(request)
+            old, path, head = parse_request(request)
         except EvidenceMalformed as error:
             return _text(400, str(error))
         keys = [key for key in self._logs if key.name == head.origin]
@@ -163,7 +163,8 @@ def ask_witness(url: str, old: int, path: Sequence[bytes], checkpoint: bytes) ->
     return text
 
 
-def _parse_request(request: bytes) -> tuple[int, list[bytes], Checkpoint]:
+def parse_request(request: bytes) -> tuple[int, list[bytes], Checkpoint]:
+    """(old size, consistency proof, checkpoint) of an add-checkpoint body; EvidenceMalformed."""
     front, mark, note = request.partition(b"\n\n")
     rows = front.decode(errors="replace").split("\n")
     number = rows[0].removeprefix("old ")

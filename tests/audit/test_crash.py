@@ -117,3 +117,53 @@ def test_published_files_that_were_cut_short_are_written_again_at_the_next_start
     assert verify_log(log_path(tmp_path)).status == 1
     open_ledger().close()
     assert verify_log(log_path(tmp_path)).faults == []
+
+
+FULL = """
+import resource, signal, sqlite3, sys
+from tests.audit.records import START, TRANSPORT_KEY, story
+from audit.errors import LedgerFailed
+from audit.writer import Ledger
+steps = iter(range(10**9))
+clock = lambda: START + next(steps)
+ledger = Ledger(sys.argv[1], origin_bank="bank.example", tenant="main",
+                transport_key=TRANSPORT_KEY, now=clock, steady=clock)
+ledger.publish()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, resource.RLIM_INFINITY))
+done = 0
+try:
+    for n in range(10_000):
+        ledger.append_many(story(f"e{n}", personal=n % 5 == 0))
+        done += 1
+except (sqlite3.OperationalError, OSError) as error:
+    print(done, type(error).__name__)
+try:
+    ledger.append_many(story("after"))
+except LedgerFailed:
+    print("refused")
+"""
+
+
+def test_a_full_disk_stops_the_writer_and_loses_nothing_that_was_acknowledged(
+    tmp_path: Path, open_ledger: OpenLedger, clock: Clock, repository: Path
+) -> None:
+    stopped = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)],
+        cwd=repository, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert stopped.returncode == 0, stopped.stderr
+    told = stopped.stdout.split()
+    assert told[1:] == ["OperationalError", "refused"]
+    acknowledged = int(told[0])
+    assert acknowledged > 20
+    clock.advance(100_000_000)
+    ledger = open_ledger()  # room was made
+    ledger.append_many(story("later"))
+    ledger.close()
+    for event in (0, acknowledged - 1):
+        assert len(case_records(tmp_path, f"case-e{event}")) == 6
+    assert case_records(tmp_path, f"case-e{acknowledged + 1}") == []
+    report = verify_log(log_path(tmp_path))
+    assert report.faults == []
+    assert len(report.gaps) == 1

@@ -169,3 +169,23 @@ def test_what_is_not_there_or_forgotten_is_refused(data: Path, open_ledger: Open
     (data / "case.zip").write_bytes(b"no zip")
     with pytest.raises(EvidenceMalformed):
         verify_bundle(data / "case.zip")
+
+
+def test_an_older_checkpoint_that_is_no_beginning_of_the_log_is_found(data: Path) -> None:
+    export_case(data, "case-e7", data / "case.zip")
+
+    def swapped(files: dict[str, bytes]) -> None:
+        first, second = sorted(name for name in files if name.endswith(".consistency"))
+        files[first], files[second] = files[second], files[first]
+
+    def cut(files: dict[str, bytes]) -> None:
+        name = next(name for name in files if name.endswith(".consistency"))
+        rows = files[name].split(b"\n")
+        files[name] = b"\n".join([rows[0], *rows[2:]])
+
+    def gone(files: dict[str, bytes]) -> None:
+        del files[next(name for name in files if name.endswith(".consistency"))]
+
+    for edit in (swapped, cut, gone):
+        report = verify_bundle(rewrite(data / "case.zip", data / "bad.zip", edit))
+        assert {fault.rule for fault in report.faults} == {12}, edit
