@@ -77,6 +77,7 @@ class Settings(_Part):
     redis_url: str | None = None
     http: str = "127.0.0.1:8080"
     public_url: str | None = None
+    geoip: Path | None = None  # a database in MaxMind's format; relative to the data directory
     wait_seconds: Annotated[float, Field(gt=0, le=30)] = 1.0
     idempotency_days: Annotated[int, Field(ge=1)] = 7
     scored_days: Annotated[int, Field(ge=1)] = 180

@@ -21,6 +21,9 @@ from gateway.edge import Edge
 from risk.failing import FailDecision, FailLimits, Spent, fail_policy
 
 if TYPE_CHECKING:
+    from flows.locate import Locator
+
+if TYPE_CHECKING:
     from gateway.ports import Webhook
 
 
@@ -138,6 +141,14 @@ class LedgerReading:
         return proof.as_text().decode()
 
 
+def locator_of(house: House) -> "Locator | None":
+    """Where addresses are looked up; None without a configured database."""
+    from flows.locate import Locator
+
+    path = house.settings.geoip
+    return None if path is None else Locator(house.data / path)
+
+
 def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
     """Run one gateway; ``<data>/run.json`` learns its address through the supervisor."""
     from gateway.app import serve
@@ -172,6 +183,7 @@ def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
         fail_policy=fail_policy if settings.mode == "act" else _observed,
         clock=wall_us,
         ledger=LedgerReading(house.data),
+        locate=locator_of(house),
     )
     address_file = house.data / "gateway.address"
 
