@@ -13,16 +13,22 @@ ASKED_EVERY = 0.1
 
 
 async def end(tasks: "Iterable[asyncio.Task[Any]]") -> None:
-    """Cancel tasks until each has ended; their results and errors are not looked at."""
+    """Cancel tasks until each has ended; their results and errors are not looked at.
+
+    Being cancelled itself only comes through once all have ended: nothing is left running.
+    """
     left = {task for task in tasks if not task.done()}
-    try:
-        while left:
-            for task in left:
-                task.cancel()
-            _, left = await asyncio.wait(left, timeout=ASKED_EVERY)
-    finally:
+    asked: asyncio.CancelledError | None = None
+    while left:
         for task in left:
             task.cancel()
+        try:
+            _, left = await asyncio.wait(left, timeout=ASKED_EVERY)
+        except asyncio.CancelledError as cancelled:
+            asked = cancelled
+            left = {task for task in left if not task.done()}
+    if asked is not None:
+        raise asked
 
 
 async def first(tasks: "Iterable[asyncio.Task[Any]]") -> None:

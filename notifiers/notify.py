@@ -36,7 +36,7 @@ from risk.privacy import Tokens
 
 log = logging.getLogger(__name__)
 
-STANDBY_LOOKS_EVERY = 0.25
+STANDBY_LOOKS_EVERY = 0.2
 # slixmpp writes whole stanzas into its debug log, and unparsable bytes into its error log. What a
 # customer typed belongs into neither.
 TALKATIVE = ("slixmpp.xmlstream", "slixmpp.componentxmpp", "slixmpp.basexmpp")

@@ -68,6 +68,7 @@ class Outbox:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
+        self._closed = False
         self._waiting: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
         connection = _open(path)
         self._thread = threading.Thread(
@@ -80,20 +81,23 @@ class Outbox:
 
         With a fencing number, `Fenced` is raised when a newer leader has been here.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[_T] = loop.create_future()
-        self._waiting.put(_Queued(change, fence, loop, future))
-        return await future
+        return await self._queue(change, fence, writes=True)
 
     async def look(self, look: "Change[_T]") -> _T:
         """Read what is committed, after all changes asked for before; takes no lock."""
+        return await self._queue(look, None, writes=False)
+
+    async def _queue(self, change: "Change[_T]", fence: int | None, *, writes: bool) -> _T:
+        if self._closed:
+            raise OutboxRefused(f"{self._path}: the outbox is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_T] = loop.create_future()
-        self._waiting.put(_Queued(look, None, loop, future, writes=False))
+        self._waiting.put(_Queued(change, fence, loop, future, writes=writes))
         return await future
 
     def close(self) -> None:
         """Finish what is queued, and close the file."""
+        self._closed = True
         self._waiting.put(None)
         self._thread.join(timeout=10)
 
