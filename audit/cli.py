@@ -57,6 +57,14 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="FILE",
         help="a checkpoint that you saved earlier",
     )
+    parser.add_argument(
+        "--since",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="CHECKPOINT",
+        help="you verified the log up to this checkpoint before: only its root is compared",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.set_defaults(run=_verify)
@@ -76,6 +84,7 @@ def _verify(chosen: argparse.Namespace) -> int:
             chosen.path,
             policy=policy,
             old_checkpoints=old,
+            since=[file.read_bytes() for file in chosen.since],
             workers=chosen.workers,
             progress=progress,
         )
@@ -219,7 +228,14 @@ def _export(chosen: argparse.Namespace) -> int:
     from audit.export import export_case
 
     policy = None if chosen.policy is None else chosen.policy.read_bytes()
-    export_case(chosen.data, chosen.case, chosen.out, disclose=chosen.disclose, policy=policy)
+    export_case(
+        chosen.data,
+        chosen.case,
+        chosen.out,
+        disclose=chosen.disclose,
+        policy=policy,
+        progress=_bar if sys.stderr.isatty() else None,
+    )
     _say(chosen.out)
     return 0
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import html
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -83,6 +83,7 @@ def export_case(
     *,
     disclose: Sequence[str] = (),
     policy: bytes | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """Write the bundle of a case and its follow-ups; the names of its files.
 
@@ -108,6 +109,8 @@ def export_case(
             digest = entry["sha256"]
             files[f"cas/{digest}"] = payload_file(log, digest).read_bytes()
         records.append({"file": f"{name}.json", "hash": leaf["hash"], "origin": leaf["origin"]})
+        if progress is not None:
+            progress(len(records), len(leaves))
     opened = _disclose(Path(data_dir), leaves, disclose)
     if opened:
         files["disclosures.json"] = _json(opened)

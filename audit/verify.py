@@ -233,10 +233,15 @@ def verify_ledger(
     *,
     policy: Policy | None = None,
     old_checkpoints: Sequence[bytes] = (),
+    since: Sequence[bytes] = (),
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[Report]:
-    """Verify a log directory, or every log below a directory, oldest year first."""
+    """Verify a log directory, or every log below a directory, oldest year first.
+
+    `since` are checkpoints up to which these logs were verified before: what lies below is only
+    hashed, and must give their roots.
+    """
     logs = [path] if checkpoint_file(path).is_file() else find_logs(path)
     if not logs:
         raise EvidenceMalformed(f"there is no checkpoint in {path} or below it")
@@ -245,7 +250,8 @@ def verify_ledger(
         verify_log(
             log,
             policy=policy,
-            old_checkpoints=old_checkpoints,
+            old_checkpoints=[*old_checkpoints, *since],
+            since=since,
             workers=workers,
             progress=progress,
             across=across,
@@ -254,7 +260,7 @@ def verify_ledger(
     ]
     # 17. A case lies in one log, or has moved and says so on both sides.
     _check_halves(across)
-    for data in old_checkpoints:
+    for data in (*old_checkpoints, *since):
         saved = parse_checkpoint(data)
         if saved.origin not in [report.origin for report in reports]:
             why = f"the saved checkpoint is of {saved.origin}, and that log is not here"
@@ -273,6 +279,7 @@ def verify_log(
     *,
     policy: Policy | None = None,
     old_checkpoints: Sequence[bytes] = (),
+    since: Sequence[bytes] = (),
     workers: int = 1,
     progress: Progress | None = None,
     across: Across | None = None,
@@ -292,7 +299,11 @@ def verify_log(
         report.faults.append(Fault(1, None, f"no key known for {head.origin} signed it"))
     alone = Across(alone=True) if across is None else across
     alone.reports[head.origin] = report
-    _check_entries(path, head, keys, saved, old_checkpoints, workers, progress, alone, report)
+    verified = [parse_checkpoint(data) for data in since]
+    below = max((one.size for one in verified if one.origin == head.origin), default=0)
+    _check_entries(
+        path, head, keys, saved, old_checkpoints, below, workers, progress, alone, report
+    )
     if across is None:
         _check_halves(alone)
     # 13. The witnesses that the policy asks for have cosigned the checkpoint.
@@ -306,19 +317,20 @@ def _check_entries(
     keys: list[Verifier],
     saved: list[Checkpoint],
     old_checkpoints: Sequence[bytes],
+    below: int,
     workers: int,
     progress: Progress | None,
     across: Across,
     report: Report,
 ) -> None:
-    chain = _Chain(path, head.origin, report, across)
+    chain = _Chain(path, head.origin, report, across, below)
     elsewhere = [parse_checkpoint(data) for data in old_checkpoints]
     elsewhere = [other for other in elsewhere if other.origin == head.origin]
     wanted = sorted({other.size for other in (*saved, *elsewhere) if other.size <= head.size})
     roots, tile_roots = {0: EMPTY_ROOT}, Tree()
     node_rows: list[bytes] = []
     complete, count = True, 0
-    for bundle in _bundles(path, head.size, workers):
+    for bundle in _bundles(path, head.size, below, workers):
         start = bundle.n * TILE_WIDTH
         # 2. Every entry that the checkpoint counts is there.
         if bundle.missing is not None:
@@ -328,7 +340,7 @@ def _check_entries(
         if bundle.tile_fault is not None:
             report.faults.append(Fault(4, start + bundle.tile_fault[0], bundle.tile_fault[1]))
         for offset, record in enumerate(bundle.records):
-            chain.take(start + offset, record)
+            chain.give(start + offset, record)
         while wanted and complete and wanted[0] <= start + len(bundle.records):
             part = [record.hash for record in bundle.records[: wanted[0] - start]]
             roots[wanted[0]] = _root(tile_roots.edge, part)
@@ -370,7 +382,7 @@ def _root(edge: list[bytes], rest: list[bytes]) -> bytes:
 class _Chain:
     """Rules 5 to 11 and 14 to 17, record by record."""
 
-    def __init__(self, path: Path, origin: str, report: Report, across: Across) -> None:
+    def __init__(self, path: Path, origin: str, report: Report, across: Across, below: int) -> None:
         self._path, self._origin, self._report = path, origin, report
         self._across, self._closed = across, across.closed
         self._gone: dict[str, int] = {}
@@ -383,7 +395,22 @@ class _Chain:
         self._over: set[str] = set()
         self._changed: set[str] = set()
         self._keys: set[tuple[str, int]] = set()
-        self._state = "new"
+        self._below, self._heads_seen = below, False
+        self._before: set[bytes] = set()
+        self._state = "not looked at" if below else "new"
+        if below:
+            report.open_questions.append(
+                f"of the first {below} records only the root was compared; that no rid or decision "
+                "of theirs comes again, their keys, and the first case.heads after them were not "
+                "looked at"
+            )
+
+    def give(self, index: int, record: Seen) -> None:
+        """Take the next record; one that was verified before is only remembered by its hash."""
+        if index < self._below:
+            self._before.add(record.hash)
+        else:
+            self.take(index, record)
 
     def take(self, index: int, record: Seen) -> None:
         # 5. Every leaf is one JSON object in the one spelling.
@@ -406,7 +433,7 @@ class _Chain:
             self._fault(8, index, "it has a place in a case, but no case")
         if record.kind.startswith("log."):
             self._take_run(index, record)
-        elif self._state != "running":
+        elif self._state not in ("running", "not looked at"):
             self._fault(11, index, f"a record where log.start is due (the log is {self._state})")
             self._state = "running"
         if record.kind == "case.heads":
@@ -424,7 +451,7 @@ class _Chain:
         if record.subject is not None:
             self._keys.add((record.subject, record.body.get("version", 1)))
         for sealed in record.sealed:
-            if sealed not in self._keys:
+            if sealed not in self._keys and not self._below:
                 self._fault(
                     16, index, f"no key.created for key {sealed[1]} of {sealed[0]} before it"
                 )
@@ -444,12 +471,8 @@ class _Chain:
         case = str(record.case)
         seq, last, last_index = self._stand.get(case, (0, b"", -1))
         body = record.body if type(record.body) is dict else {}
-        carried: list[bytes] = []
-        # 17. A case that has moved here brings every leaf of what it was.
-        if record.kind == "case.moved" and "from" in body:
-            carried = self._take_carried(index, case, record, body, seq == 0)
-            if not seq and carried:
-                seq, last, last_index = len(carried), carried[-1], index
+        if not seq or record.kind == "case.moved":
+            seq, last, last_index = self._stand_before(index, case, record, body)
         # 8. A case begins with `case.opened` and its `case_seq` runs 1, 2, 3, …
         if record.seq != seq + 1:
             self._fault(
@@ -487,6 +510,21 @@ class _Chain:
             self._changed.discard(case)
             half = Half(index, case, record.ts, record.hash.hex(), to=str(body["to"]))
             self._across.gone.setdefault(self._origin, []).append(half)
+
+    def _stand_before(
+        self, index: int, case: str, record: Seen, body: dict[str, Any]
+    ) -> tuple[int, bytes, int]:
+        """Where a case stood that this log does not begin: elsewhere, or in what is skipped."""
+        stand = self._stand.get(case, (0, b"", -1))
+        # 17. A case that has moved here brings every leaf of what it was.
+        if record.kind == "case.moved" and "from" in body:
+            carried = self._take_carried(index, case, record, body, not stand[0])
+            if not stand[0] and carried:
+                return len(carried), carried[-1], index
+        goes_on = not stand[0] and self._below and self._is_before(record.prev)
+        if goes_on and type(record.seq) is int:
+            return record.seq - 1, bytes.fromhex(record.prev), index
+        return stand
 
     def _take_carried(
         self, index: int, case: str, record: Seen, body: dict[str, Any], begins: bool
@@ -533,11 +571,20 @@ class _Chain:
         self._across.come.setdefault(self._origin, []).append(half)
         return own if begins else []
 
+    def _is_before(self, hashed: object) -> bool:
+        """Whether a hash is that of a record which was verified earlier and is now skipped."""
+        try:
+            return bytes.fromhex(str(hashed)) in self._before
+        except ValueError:
+            return False
+
     def _take_follow_up(self, index: int, body: dict[str, Any]) -> None:
         followed = str(body["follows"])
         if followed in self._closed:
             if body.get("last") != self._closed[followed]:
                 self._fault(10, index, f"it names another last record of case {followed}")
+        elif self._is_before(body.get("last")):
+            pass
         elif followed in self._stand:
             self._fault(10, index, f"it follows case {followed}, which is not closed")
         else:
@@ -554,7 +601,7 @@ class _Chain:
                 self._fault(11, index, why)
             self._state = "running"
         elif record.kind == "log.stop":
-            if self._state != "running":
+            if self._state not in ("running", "not looked at"):
                 self._fault(11, index, f"a stop while the log is {self._state}")
             self._state = "stopped"
             if body.get("final"):
@@ -564,7 +611,8 @@ class _Chain:
                     why = f"the last stop while {len(still)} cases are open, {min(still)} first"
                     self._fault(11, index, why)
         elif record.kind == "log.gap":
-            if self._state != "running" or body.get("last") != index - 1:
+            expected = self._state in ("running", "not looked at")
+            if not expected or body.get("last") != index - 1:
                 why = f"a gap after record {body.get('last')} while the log is {self._state}"
                 self._fault(11, index, why)
             self._report.gaps.append(index)
@@ -578,7 +626,9 @@ class _Chain:
         self._changed.clear()
         root = root_of(leaf_hash(line.encode()) for line in lines).hex()
         body = record.body if type(record.body) is dict else {}
-        if body.get("root") != root or body.get("count") != len(lines):
+        known = not self._below or self._heads_seen
+        self._heads_seen = True
+        if known and (body.get("root") != root or body.get("count") != len(lines)):
             self._fault(14, index, f"{len(lines)} cases have changed, with another root")
         listing = "".join(line + "\n" for line in lines).encode()
         if body.get("list") == sha256(listing).hexdigest():
@@ -684,9 +734,9 @@ def _say_missing(across: Across, origin: str, half: Half, other: str, why: str) 
         report.faults.append(Fault(17, half.index, why))
 
 
-def _bundles(path: Path, size: int, workers: int) -> Iterator[Bundle]:
+def _bundles(path: Path, size: int, below: int, workers: int) -> Iterator[Bundle]:
     origin_tiles = [
-        (str(path), n, min(TILE_WIDTH, size - n * TILE_WIDTH))
+        (str(path), n, min(TILE_WIDTH, size - n * TILE_WIDTH), max(0, below - n * TILE_WIDTH))
         for n in range((size + TILE_WIDTH - 1) // TILE_WIDTH)
     ]
     if workers > 1 and size >= PARALLEL_FROM:
@@ -696,10 +746,11 @@ def _bundles(path: Path, size: int, workers: int) -> Iterator[Bundle]:
         yield from map(_read_bundle, origin_tiles)
 
 
-def _read_bundle(job: tuple[str, int, int]) -> Bundle:
-    path, n, width = Path(job[0]), job[1], job[2]
+def _read_bundle(job: tuple[str, int, int, int]) -> Bundle:
+    path, n, width, skip = Path(job[0]), job[1], job[2], job[3]
     leaves, missing = _read_entries(path, n, width)
-    records = [_see(leaf) for leaf in leaves]
+    records = [Seen(leaf_hash(leaf), None) for leaf in leaves[:skip]]
+    records += [_see(leaf) for leaf in leaves[skip:]]
     hashes = [record.hash for record in records]
     return Bundle(n, records, root_of(hashes), missing, _tile_fault(path, n, width, hashes))
 
