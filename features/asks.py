@@ -239,6 +239,22 @@ class NewPayee(_Ever):
         return None if payee is None else int(not sight.profile.payees.knew(payee, sight.time))
 
 
+class NewPayeeWithin(_Over):
+    """1 if this customer is not known to have paid this payee *before the window*, else 0.
+
+    A thief who pays the same account a second time pays a payee who was new today.
+    """
+
+    aggregate = "new_payee"
+    unit = "flag"
+    words = "1: no payment to this payee {} ago or earlier (of the 256 met most recently)"
+
+    def of(self, sight: Sight) -> Value:
+        """None where the event has no payee."""
+        payee, edge = sight.event.payee, sight.time - self.reach
+        return None if payee is None else int(not sight.profile.payees.knew(payee, edge))
+
+
 class FraudCount(_Over):
     """How many payments *became known* as frauds within the window, and still count as such."""
 

@@ -43,6 +43,7 @@ CUSTOMER = Describer(
         asks.SinceFraud("30d"),
         asks.SmallPayments("1h", at_most=10_000),
         asks.NewPayees("1h"),
+        asks.NewPayeeWithin("24h"),
         asks.NewDevice(),
         asks.NewCountry(),
         asks.NewCountryLogins("24h"),

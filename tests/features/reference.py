@@ -199,7 +199,8 @@ def _mean_ratio(past: Past) -> Value:
 
 def _new_payee(past: Past) -> Value:
     payee = past.event.payee
-    return None if payee is None else int(all(one.payee != payee for one in past.payments))
+    paid = {one.payee for one in past.payments if one.time_us <= past.time - past.width}
+    return None if payee is None else int(payee not in paid)
 
 
 def _fraud_risk(past: Past) -> Value:
