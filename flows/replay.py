@@ -23,7 +23,7 @@ from config.settings import Settings
 from flows import assemble
 from flows.columns import Columns
 from flows.effects import PlainEffects
-from flows.errors import BadSettings
+from flows.errors import BadSettings, FlowError
 from flows.files import (
     Answers,
     Fact,
@@ -301,8 +301,12 @@ def replay(
     pace: Callable[[int], float] | None = None,
     answers: SimulatedAnswers | None = None,
 ) -> float:
-    """Run the flow over facts; gives the seconds that it took. The tally is filled."""
+    """Run the flow over facts; gives the seconds that it took. The tally is filled.
+
+    Raises what was wrong with the file, once what stood before it has walked through.
+    """
     scoreds = MemoryScoreds()
+    wrong: list[FlowError] = []
 
     def watch(items: list[Decided]) -> None:
         tally.take(items)
@@ -312,7 +316,12 @@ def replay(
             progress(len(items))
 
     inlet = FileInlet(
-        facts, assemble.of_itself, scoreds, settings.engine.batch, pace=pace, answers=answers
+        _readable(facts, wrong),
+        assemble.of_itself,
+        scoreds,
+        settings.engine.batch,
+        pace=pace,
+        answers=answers,
     )
     parts = assemble.Parts(
         inlet=inlet,
@@ -331,7 +340,17 @@ def replay(
     flow = fraud(changed(stages, judge=_silent(stages.judge)))
     began = time.perf_counter()
     run_main(flow)  # type: ignore[no-untyped-call]  # Bytewax ships its stubs without types
+    if wrong:
+        raise wrong[0]
     return time.perf_counter() - began
+
+
+def _readable(facts: Iterator[Fact], wrong: list[FlowError]) -> Iterator[Fact]:
+    """Facts up to the first that can't be read: raised inside the engine, it ends in a panic."""
+    try:
+        yield from facts
+    except FlowError as unread:
+        wrong.append(unread)
 
 
 def _silent(judge: Judging) -> Judging:

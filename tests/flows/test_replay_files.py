@@ -15,6 +15,7 @@ from flows.columns import HANDBOOK_COLUMNS, BadFile, read_columns
 from flows.files import Fact, Truth
 from flows.parts import edge_of, open_house
 from flows.replay import Tally, facts_of
+from flows.replay_command import replay_file
 from risk import events, money
 
 DAY_US = 86_400_000_000
@@ -270,6 +271,25 @@ def test_a_bad_event_is_refused_with_its_line(
     path.write_text("\n" + line + "\n", encoding="utf-8")
     with pytest.raises(BadFile, match=re.escape("bad.ndjson, " + needed)):
         read(path)
+
+
+def test_a_replay_of_a_bad_file_ends_with_its_error_and_without_a_panic(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table, columns = mapped(tmp_path, [*LINES, "4;soon;a;b;DE;1;;;;;"])
+    with pytest.raises(BadFile, match=r"bank.csv, line 5, column When: needed a number"):
+        replay_file(
+            table,
+            data=None,
+            over={},
+            label_delay="7d",
+            out=None,
+            with_ledger=False,
+            limit=None,
+            quiet=True,
+            columns=columns,
+        )
+    assert "panicked" not in capfd.readouterr().err
 
 
 def test_parquet_without_polars_says_which_extra_to_install(
