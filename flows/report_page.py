@@ -61,6 +61,8 @@ tr.sum td { font-weight: 600; }
 .approve { background: var(--approve); } .challenge { background: var(--challenge); }
 .review { background: var(--review); } .decline { background: var(--decline); }
 @media (max-width: 760px) { .pair { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 560px) { table { font-size: .85rem; } th, td { padding-right: 7px; }
+  .scroll th { white-space: normal; font-size: .8rem; } }
 @media print { body { background: none; } section { break-inside: avoid; } }
 """
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
