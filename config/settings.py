@@ -49,7 +49,11 @@ class Engine(_Part):
 
 
 class Xmpp(_Part):
-    """Whether the demo's own Prosody is started, or where the bank's server is."""
+    """Whether Ringback's own Prosody is started, or where the bank's server is.
+
+    ``links`` puts the address of the customer's page into the question; ``officers`` are the bare
+    JIDs that may enter the alert room.
+    """
 
     domain: str = "localhost"
     component: str = "challenge.localhost"
@@ -57,6 +61,8 @@ class Xmpp(_Part):
     port: int = 0
     secret: str = ""
     embedded: bool = True
+    links: bool = False
+    officers: tuple[str, ...] = ()
 
 
 class Webhook(_Part):

@@ -235,10 +235,15 @@ def notify(house: House, page: str) -> None:
         token_root=secrets.token_root,
         seal_key=secrets.edge_key,
         answer_key=secrets.code_key,
+        transport_key=secrets.transport_key,
+        web_key=secrets.web_key,
         institution=settings.institution.name["en"],
         callback=settings.institution.callback,
         templates=HERE / "templates",
         page=page,
+        links=settings.xmpp.links,
         xmpp=address,
+        room=f"officers@rooms.{settings.xmpp.domain}" if address is not None else "",
+        officers=settings.xmpp.officers,
     )
     _until_signal(lambda stop: run_notifier(told, stop))
