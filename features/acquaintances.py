@@ -29,11 +29,14 @@ class Acquaintances:
 
     def knew_any(self, time: int) -> bool:
         """Whether anybody was met at or before ``time``."""
-        return any(met <= time for met in self._first.values())
+        return bool(self._first) and min(self._first.values()) <= time
 
     def first_met(self, after: int, until: int) -> int:
         """How many were met for the first time in (after, until]."""
-        return sum(after < met <= until for met in self._first.values())
+        firsts = self._first.values()
+        if not firsts or max(firsts) <= after:  # mostly: nobody is new
+            return 0
+        return len([met for met in firsts if after < met <= until])
 
     def meet(self, name: str, time: int) -> None:
         """It was met; beyond the limit the one not met for longest is forgotten."""

@@ -442,7 +442,7 @@ class SmallPayments(_Over):
         """A payment without an amount is not a small one."""
         amounts = sight.profile.payments.amounts(sight.time - self.reach, sight.time)
         here = sight.amount is not None and sight.amount <= self.at_most
-        return sum(amount <= self.at_most for amount in amounts) + here
+        return len([amount for amount in amounts if amount <= self.at_most]) + here
 
 
 class NewPayees(_Over):
@@ -509,8 +509,8 @@ class DistanceKm(_Ever):
 
     def of(self, sight: Sight) -> Value:
         """None where this event, or everything before it, has no place."""
-        moved = sight.moved()
-        return None if moved is None else moved[1]
+        place, distance_km = sight.moved()
+        return None if place is None else distance_km
 
 
 class SpeedKmh(_Ever):
@@ -522,10 +522,9 @@ class SpeedKmh(_Ever):
 
     def of(self, sight: Sight) -> Value:
         """The time between counts as a second at least; None like the distance."""
-        moved = sight.moved()
-        if moved is None:
+        place, distance_km = sight.moved()
+        if place is None:
             return None
-        place, distance_km = moved
         return distance_km * HOUR / max(SECOND, sight.time - place.time)
 
 

@@ -93,6 +93,7 @@ class Sight:
     __slots__ = (
         "_earlier",
         "_happened",
+        "_moved",
         "_quiet",
         "amount",
         "event",
@@ -112,6 +113,7 @@ class Sight:
         self.amount = None if amount is None else max(-LARGEST, min(LARGEST, amount))
         self._happened: list[int] | None = None
         self._quiet: list[int] | None = None
+        self._moved: tuple[Place | None, float] | None = None
         self._earlier: dict[int, list[int]] = {}
 
     def earlier(self, reach: int) -> list[int]:
@@ -127,13 +129,16 @@ class Sight:
         earlier = self.earlier(reach)
         return earlier[(len(earlier) - 1) // 2] if len(earlier) >= 3 else None
 
-    def moved(self) -> tuple[Place, float] | None:
-        """The place before, and how many kilometres it is from there to here."""
-        event = self.event
-        if event.lat is None or event.lon is None:
-            return None
-        place = self.habits.places.last(self.time)
-        return None if place is None else (place, place.distance_km(event.lat, event.lon))
+    def moved(self) -> tuple[Place | None, float]:
+        """The place before, if both are known, and how many kilometres it is from there to here."""
+        if self._moved is None:
+            lat, lon = self.event.lat, self.event.lon
+            self._moved = None, 0.0
+            if lat is not None and lon is not None:
+                place = self.habits.places.last(self.time)
+                if place is not None:
+                    self._moved = place, place.distance_km(lat, lon)
+        return self._moved
 
     @property
     def happened(self) -> list[int]:

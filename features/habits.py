@@ -118,7 +118,7 @@ class Hours:
             return None
         looked = self._hours[max(0, until - ACTS_LOOKED_AT) : until]
         hour = time // HOUR % 24
-        near = sum(looked.count((hour + off) % 24) for off in (-1, 0, 1))
+        near = looked.count(hour) + looked.count((hour - 1) % 24) + looked.count((hour + 1) % 24)
         return (len(looked) - near) / len(looked)
 
     def __len__(self) -> int:
