@@ -7,6 +7,7 @@ rewrite of Redis' append-only file.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 import threading
@@ -53,7 +54,10 @@ def run(given: Given) -> Result:
         f"p99 {medians[few]['p99_ms']} ms with {few:,}, {medians[many]['p99_ms']} ms with "
         f"{many:,}: {ratio} x; p50 {medians[few]['p50_ms']} and {medians[many]['p50_ms']} ms"
     )
-    return Result(NAME, BAR, ratio <= LARGEST_RATIO, summary, raw)
+    overloaded = sum(not harness.healthy(row) for row in rows)
+    if overloaded:
+        summary += f"; overloaded in {overloaded} of {len(rows)} runs, so the ratio says little"
+    return Result(NAME, BAR, ratio <= LARGEST_RATIO and not overloaded, summary, raw)
 
 
 def _known(given: Given, count: int) -> Any:
@@ -92,6 +96,5 @@ def _one(
 
 
 def _rewrite(system: harness.System) -> None:
-    client = system.connect()
-    harness.rewrite(client, until_done=False)
-    client.close()
+    with contextlib.closing(system.connect()) as client:
+        client.bgrewriteaof()

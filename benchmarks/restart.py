@@ -1,8 +1,9 @@
 """How long is nothing decided after a part was killed?
 
-Each part in turn by kill -9, under a light load. What is waited for, from the kill on: of flow, gateway and Redis the first decision of the flow
-for a payment sent after the kill; of the ledger's writer its durable mark beyond all that was on
-record at the kill; of the notifier a question in the customer's chat, asked after the kill.
+Each part in turn by kill -9, under a light load. What is waited for, from the kill on: of flow,
+gateway and Redis the first decision of the flow for a payment sent after the kill; of the ledger's
+writer its durable mark beyond all that was on record at the kill; of the notifier a question in
+the customer's chat, asked after the kill.
 """
 
 from __future__ import annotations
@@ -42,12 +43,16 @@ _CALM_S = 11.0  # a part that dies sooner after its start is started again with 
 
 def run(given: Given) -> Result:
     """Kill each part a few times; the longest time of each is held against the bar."""
-    count, rounds = (2_000, 1) if given.quick else (1_000_000, 5)
+    count, rounds = (2_000, 1) if given.quick else (100_000, 5)
     known = harness.populated(given, count)
     with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
         data = harness.copy(known, Path(folder) / "data")
         with harness.running(data) as system:
             rows = harness.in_loop(lambda: _kills(system, Bank(count, count, "r"), rounds))
+    rows = [
+        row | {"seconds": min(row["seconds"], _PATIENCE_S), "back": row["seconds"] < _PATIENCE_S}
+        for row in rows
+    ]
     longest = {
         part: max(row["seconds"] for row in rows if row["part"] == part)
         for part in dict.fromkeys(row["part"] for row in rows)
@@ -90,7 +95,7 @@ class _Load:
             for sent, answered in self._answered:
                 if sent > moment:
                     return answered - moment
-        raise TimeoutError(f"no decision within {_PATIENCE_S} s of the kill")
+        return float("inf")
 
 
 async def _kills(system: System, bank: Bank, rounds: int) -> list[dict[str, Any]]:
@@ -137,7 +142,7 @@ async def _kill(
             asked = customers.pop().is_asked(client, system) if customers else leading
             await asked
             seconds = time.perf_counter() - moment
-            row["leads_after_s"] = round(await leading, 3)
+            row["leads_after_s"] = round(min(await leading, _PATIENCE_S), 3)
         else:
             seconds = await load.first_after(moment)
     if part == "redis":
@@ -152,7 +157,7 @@ async def _until(true: Callable[[], bool], moment: float) -> float:
     def wait() -> float:
         while not true():
             if time.perf_counter() - moment > _PATIENCE_S:
-                raise TimeoutError(f"not within {_PATIENCE_S} s of the kill")
+                return float("inf")
             time.sleep(0.005)
         return time.perf_counter() - moment
 
@@ -188,7 +193,8 @@ class _Customer:
         shot = await harness.shoot(client, f"{system.http}/v1/events", body, time.perf_counter())
         if shot.outcome != "challenge":
             raise RuntimeError(f"restart: needed a challenge, got {shot}")
-        await self.chat.wait_for(lambda message: bool(message.challenge), _PATIENCE_S)
+        with contextlib.suppress(TimeoutError):
+            await self.chat.wait_for(lambda message: bool(message.challenge), _PATIENCE_S)
 
 
 async def _customers(system: System, client: aiohttp.ClientSession, count: int) -> list[_Customer]:

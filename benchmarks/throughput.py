@@ -62,9 +62,7 @@ def _single(system: System, rates: range, seconds: float) -> list[dict[str, Any]
             for name in spent
         }
         row["sustained"] = (
-            row["answered"] == row["requests"]
-            and not row["degraded"]
-            and row["p99_ms"] <= SUSTAINED_P99_MS
+            harness.healthy(row) and not row["degraded"] and row["p99_ms"] <= SUSTAINED_P99_MS
         )
         rows.append(row)
         if not row["sustained"]:

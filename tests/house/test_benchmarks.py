@@ -12,6 +12,7 @@ from aiohttp import web
 
 from benchmarks import __main__ as command
 from benchmarks import harness
+from features.catalogue import DESCRIBERS
 
 
 def test_a_quick_run_writes_machine_command_bar_and_raw_numbers(
@@ -58,6 +59,10 @@ def test_every_benchmark_has_a_name_a_bar_and_a_docstring() -> None:
         assert name == module.NAME
         assert module.BAR
         assert (module.__doc__ or "").partition("\n")[0].endswith("?")
+
+
+def test_a_population_is_made_of_every_kind_of_entity() -> None:
+    assert harness.NAMED.keys() == {describer.key for describer in DESCRIBERS}
 
 
 def test_a_floor_has_fewer_than_sixty_lines(repository: Path) -> None:
