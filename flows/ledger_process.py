@@ -56,11 +56,15 @@ class LedgerProcess:
         except (OSError, EOFError) as broken:
             raise LedgerDied("replay: the ledger's writer died; see what it printed") from broken
         finally:
-            self._ours.close()
-            self._process.join(30)
-            if self._process.is_alive():
-                self._process.kill()
-                self._process.join()
+            self.end()
+
+    def end(self) -> None:
+        """End the writer, whatever it still has to do; harmless once it has ended."""
+        self._ours.close()
+        self._process.join(30)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
 
 
 def _write(pipe: Connection, data: Path, bank: str, tenant: str, transport_key: bytes) -> None:

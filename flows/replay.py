@@ -296,6 +296,7 @@ def replay(
     rules: Any,
     nonce_key: bytes,
     keep: Keep | None = None,
+    durable: Callable[[], None] | None = None,
     models: Path | None = None,
     progress: Callable[[int], None] | None = None,
     pace: Callable[[int], float] | None = None,
@@ -342,6 +343,8 @@ def replay(
     run_main(flow)  # type: ignore[no-untyped-call]  # Bytewax ships its stubs without types
     if wrong:
         raise wrong[0]
+    if durable is not None:
+        durable()
     return time.perf_counter() - began
 
 

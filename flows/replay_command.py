@@ -25,6 +25,7 @@ from flows import columns as tables
 from flows.assemble import read_rule_set
 from flows.errors import BadSettings
 from flows.files import count_events
+from flows.ledger_process import LedgerProcess
 from flows.parts import edge_of, open_house
 from flows.replay import Pace, SimulatedAnswers, Tally, facts_of, replay
 from flows.report import report
@@ -136,15 +137,10 @@ def replay_file(
         times = speed_of(speed)
         ledger = None
         if with_ledger:
-            from audit.writer import Ledger
-
-            ledger = Ledger(
-                out or scratch,
-                origin_bank=settings.bank,
-                tenant=settings.tenant,
-                transport_key=secrets.transport_key,
+            ledger = LedgerProcess(
+                out or scratch, settings.bank, settings.tenant, secrets.transport_key
             )
-            stack.callback(ledger.close)
+            stack.callback(ledger.end)
         total = None if quiet else count_events(file)
         if limit is not None:
             total = None if total is None else min(total, limit)
@@ -155,7 +151,8 @@ def replay_file(
                 tally,
                 rules=rules,
                 nonce_key=secrets.nonce_key,
-                keep=ledger.append_many if ledger else None,
+                keep=ledger.keep if ledger else None,
+                durable=ledger.close if ledger else None,
                 models=out / "models" if out else None,
                 progress=progress,
                 pace=None if times is None else Pace(times),
