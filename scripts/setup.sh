@@ -106,3 +106,15 @@ if [ "${#missing[@]}" -gt 0 ]; then
         say "going on without ${missing[*]}: as root, apt-get install ${missing[*]} adds them"
     fi
 fi
+
+# 5. for tests, a chat client --------------------------------------------------------------------
+client=tests/converse
+if [ "$1" = dev ] && [ ! "$client/node_modules/.package-lock.json" -nt "$client/package-lock.json" ]; then
+    if command -v npm >/dev/null; then
+        say "installing the locked packages of $client by npm"
+        npm ci --prefix "$client" --ignore-scripts --no-audit --no-fund --loglevel=error >&2 ||
+            say "could not install $client: going on without"
+    else
+        say "going on without $client: npm installs it"
+    fi
+fi
