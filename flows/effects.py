@@ -41,7 +41,7 @@ class Ending(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A record of an input that changed nothing else, and the alert that goes with it."""
+    """Records of an input (none: empty), and the alert that goes with it, given once by its rid."""
 
     rid: str
     records: bytes
@@ -181,4 +181,4 @@ class PlainEffects:
 
     def note(self, notes: Sequence[Note]) -> None:
         if self._keep is not None:
-            self._keep([record for one in notes for record in orjson.loads(one.records)])
+            self._keep([row for one in notes for row in orjson.loads(one.records or b"[]")])

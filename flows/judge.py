@@ -30,6 +30,7 @@ GRACE_US = 1_000_000
 CASE_REST_US = 5_000_000
 _DUE = "~due"
 _CASE = "case:"
+_ALARMS = {"decline": "declined", "review": "to review"}
 
 
 class Decided(NamedTuple):
@@ -277,6 +278,7 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
             if fact.moment.type == "status" and fact.moment.refers_to:
                 self._withdraw(fact)
             decided.append(Decided(fact, decision, recorded is not None))
+        stage.effects.note([_alarm(one) for one in decided if one.decision["decision"] in _ALARMS])
         return decided
 
     def _note_question(self, fact: Scored, decision: dict[str, Any]) -> None:
@@ -448,6 +450,15 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
         if outcome.decision != "review":  # there an officer closes it
             due.rows[_CASE + outcome.event] = (outcome.at_us + CASE_REST_US, customer)
         self._touch(_DUE)
+
+
+def _alarm(decided: Decided) -> Note:
+    """Tell the officers, once, of what waits for them or was declined."""
+    decision = decided.decision
+    why = "; ".join(reason["text"] for reason in decision["reasons"]) or "no reason was given"
+    kind = _ALARMS[decision["decision"]]
+    alert = {"event": decision["event"], "kind": kind, "text": f"{kind.capitalize()}: {why}"}
+    return Note(f"event/{decision['event']}/alert", b"", alert)
 
 
 def _is_case(key: str) -> bool:

@@ -147,7 +147,7 @@ class Doors:
     def note(self, notes: Sequence[Note]) -> None:
         for one in notes:
             self.notes.append(one.rid)
-            self.records += orjson.loads(one.records)
+            self.records += orjson.loads(one.records or b"[]")
             self.alerts += [one.alert] if one.alert else []
 
 

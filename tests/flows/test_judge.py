@@ -383,12 +383,24 @@ def test_after_a_fail_open_the_flow_s_word_is_late_and_no_question_is_asked() ->
 
 
 @pytest.mark.parametrize(("failed", "score"), [("decline", 700), ("approve", 100)])
-def test_a_late_word_that_would_have_stopped_nothing_alarms_nobody(failed: str, score: int) -> None:
+def test_a_late_word_that_would_have_stopped_nothing_is_no_alarm(failed: str, score: int) -> None:
     judge = Judge()
-    judge.doors.decisions["p-1"] = {"event": "p-1", "decision": failed, "degraded": {"policy": "x"}}
+    judge.doors.decisions["p-1"] = {
+        "event": "p-1",
+        "decision": failed,
+        "degraded": {"policy": "x"},
+        "reasons": [],
+    }
     judge.hear(scored(score=score))
     assert "p-1" in judge.doors.lates
-    assert judge.doors.alerts == []
+    assert "late" not in [alert["kind"] for alert in judge.doors.alerts]
+
+
+@pytest.mark.parametrize(("score", "kind"), [(999, ["declined"]), (700, []), (5, [])])
+def test_each_decline_alarms_the_officers(score: int, kind: list[str]) -> None:
+    judge = Judge()
+    judge.hear(scored(score=score))
+    assert [alert["kind"] for alert in judge.doors.alerts] == kind
 
 
 # --- what is kept and recorded --------------------------------------------------------------
