@@ -4,7 +4,7 @@
 #   1. a Python 3.11 or 3.12        used, never changed: what is installed goes into .venv
 #   2. .venv                        made if missing
 #   3. the locked packages          installed if the lock has changed since; nothing else is
-#   4. the servers, as root         prosody, redis-server (for tests chromium, profanity, tmux too), by apt
+#   4. the servers, as root         prosody, redis-server (for tests chromium, profanity, tmux, npm too), by apt
 #
 # PYTHON=/path/to/python chooses the Python of step 1. Runs again in a moment when all is there.
 set -euo pipefail
@@ -18,7 +18,7 @@ die() {
 
 case "${1:-}" in
     run) lock=requirements.lock commands=(prosody redis-server) ;;
-    dev) lock=requirements-dev.lock commands=(prosody redis-server chromium profanity tmux) ;;
+    dev) lock=requirements-dev.lock commands=(prosody redis-server chromium profanity tmux npm) ;;
     *) die "say 'scripts/setup.sh run' or 'scripts/setup.sh dev'" ;;
 esac
 
