@@ -36,10 +36,15 @@ class Institution(_Part):
 
 
 class Engine(_Part):
-    """The flow: partitions and shards are fixed at the first start of a data directory."""
+    """The flow: partitions and shards are fixed at the first start of a data directory.
+
+    The judging stage has few shards, at least one a process: each writes its decisions of a batch
+    at once, and waits for the disk once.
+    """
 
     partitions: Annotated[int, Field(ge=1, le=64)] = 4
     shards: Annotated[int, Field(ge=1, le=64)] = 16
+    judge_shards: Annotated[int, Field(ge=1, le=64)] = 2
     processes: Annotated[int, Field(ge=1, le=16)] = 1
     epoch_seconds: Annotated[float, Field(gt=0, le=10)] = 0.25
     cache_entities: Annotated[int, Field(ge=100)] = 50_000

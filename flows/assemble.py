@@ -112,7 +112,7 @@ def stages(settings: Settings, rules: RuleSet, parts: Parts) -> Stages:
             parts.effects,
             Recorder(settings.tenant),
             parts.scoreds,
-            engine.shards,
+            engine.judge_shards,
             parts.nonce_key,
             parts.now_us,
             parts.tick_ns,

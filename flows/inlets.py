@@ -180,6 +180,8 @@ class EventsPart(_Part):
                 facts.append(self._described(entry))
             except (KeyError, ValueError, TypeError, AttributeError) as wrong:
                 self._dead(entry, wrong)
+        if facts and self._inlet.ahead is not None:
+            self._inlet.ahead(facts)
         return facts
 
     def _described(self, entry: Entry) -> Described:
@@ -309,6 +311,7 @@ class RedisInlet(FixedPartitionedSource[Any, Any]):
         self._partitions = partitions
         self.reader = Reader(client, now_us)
         self._positions: dict[str, deque[tuple[int, bytes]]] = {}
+        self.ahead: Callable[[list[Described]], None] | None = None
         self.polled = time.monotonic()
         self.stopping = False
 

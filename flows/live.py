@@ -24,6 +24,7 @@ from flows.errors import BadSettings
 from flows.fraud import fraud
 from flows.inlets import RedisInlet
 from flows.outlet import Watch, nobody
+from flows.prefetch import Prefetch
 from flows.records import Recorder
 from flows.redis_server import wait
 from flows.redis_state import RedisStore
@@ -57,6 +58,7 @@ def settle_layout(client: "redis.Redis", settings: Settings) -> None:
     wanted = {
         "partitions": str(settings.engine.partitions),
         "shards": str(settings.engine.shards),
+        "judge_shards": str(settings.engine.judge_shards),
         "format": FORMAT,
     }
     for name, value in wanted.items():
@@ -131,17 +133,18 @@ def run_flow(
     inlet = RedisInlet(
         client,
         settings.engine.partitions,
-        settings.engine.shards,
+        settings.engine.judge_shards,
         rules.rates,
         assemble.of_itself,
         scoreds,
         wall_us,
         settings.engine.batch,
     )
+    store = RedisStore(wait(redis_url), generation)
     parts = assemble.Parts(
         inlet=inlet,
         outlet=Watch(nobody),
-        store=RedisStore(wait(redis_url), generation),
+        store=store,
         effects=effects,
         scoreds=scoreds,
         snapshots=Snapshots(data / "models"),
@@ -150,7 +153,9 @@ def run_flow(
         tick_ns=time.perf_counter_ns,
         nonce_key=secrets.nonce_key,
     )
-    flow = fraud(assemble.stages(settings, rules, parts))
+    stages = assemble.stages(settings, rules, parts)
+    inlet.ahead = Prefetch(stages, store)
+    flow = fraud(stages)
     signal.signal(signal.SIGTERM, lambda *_: inlet.stop())
     _Beat(wait(redis_url), inlet, place.process).start()
     log.info("flow %s of generation %s walks", place.process, generation)

@@ -151,7 +151,7 @@ def _ask_again(client: "redis.Redis", house: House) -> int:
     """Open again what was asked and not ended, in Redis and in the flow's own memory."""
     ended = {event for _, event, _, _ in read.steps(house.data, ["outcome"])}
     rates = read_rule_set(house.settings, house.data).rates
-    shards, kept_s = house.settings.engine.shards, house.settings.idempotency_days * 86_400
+    shards, kept_s = house.settings.engine.judge_shards, house.settings.idempotency_days * 86_400
     talks: dict[str, Conversation] = {}
     dues: dict[int, Due] = {}
     asks: list[tuple[dict[str, Any], int]] = []

@@ -65,6 +65,16 @@ class RedisStore:
         rows: Any = self._client.hmget(f"rb:state:{stage}:{shard}", entities)
         return list(rows)
 
+    def load_many(
+        self, wanted: Mapping[tuple[str, int], list[str]]
+    ) -> dict[tuple[str, int], list[bytes | None]]:
+        """Read entities of many stages and shards in one turn."""
+        pipe = self._client.pipeline(transaction=False)
+        for (stage, shard), entities in wanted.items():
+            pipe.hmget(f"rb:state:{stage}:{shard}", entities)
+        rows: list[Any] = pipe.execute()
+        return {key: list(row) for key, row in zip(wanted, rows, strict=True)}
+
     def flush(self, stage: str, shards: Mapping[int, tuple[int, Mapping[str, bytes]]]) -> None:
         args: list[Any] = [self._generation, stage, KEPT_VERSIONS]
         for shard, (version, values) in shards.items():

@@ -77,6 +77,7 @@ class Cabinet(Generic[P]):
         self._cache: dict[int, OrderedDict[str, P]] = {}
         self._dirty: dict[int, set[str]] = {}
         self._versions: dict[int, int] = {}
+        self._ahead: dict[tuple[int, str], bytes | None] = {}
         self._held = 0
 
     def begin(self, shard: int, version: int) -> None:
@@ -84,13 +85,29 @@ class Cabinet(Generic[P]):
         self._store.begin(self.stage, shard, version)
         self._versions[shard] = version
         self._held -= len(self._cache.pop(shard, ()))
+        self._ahead.clear()
         self._cache[shard] = OrderedDict()
         self._dirty[shard] = set()
+
+    def lacks(self, shard: int, entity: str) -> bool:
+        """Whether reading an entity ahead makes sense: its shard is open here and hasn't it."""
+        cache = self._cache.get(shard)
+        return cache is not None and entity not in cache and (shard, entity) not in self._ahead
+
+    def read_ahead(self, shard: int, entity: str, raw: bytes | None) -> None:
+        """Keep what was read of an entity that the shard `lacks`, until the next flush.
+
+        It is used only by a `fetch` that finds the entity neither held nor written since: what is
+        written stays held until the flush, and the flush forgets all that was read before it.
+        """
+        self._ahead[shard, entity] = raw
 
     def fetch(self, shard: int, entities: Iterable[str]) -> OrderedDict[str, P]:
         """Give the shard's cache with these entities in it; absent ones are new."""
         cache = self._cache[shard]
         missing = [entity for entity in entities if entity not in cache]
+        if missing and self._ahead:
+            missing = [entity for entity in missing if not self._from_ahead(shard, entity, cache)]
         if missing:
             missing = list(dict.fromkeys(missing))
             for entity, raw in zip(
@@ -100,6 +117,16 @@ class Cabinet(Generic[P]):
             self._held += len(missing)
         return cache
 
+    def _from_ahead(self, shard: int, entity: str, cache: OrderedDict[str, P]) -> bool:
+        if entity in cache:
+            return True
+        if (shard, entity) not in self._ahead:
+            return False
+        raw = self._ahead.pop((shard, entity))
+        cache[entity] = self._new() if raw is None else self._load(raw)
+        self._held += 1
+        return True
+
     def touch(self, shard: int, entity: str) -> None:
         """Say that an entity was changed since the last flush."""
         self._dirty[shard].add(entity)
@@ -108,6 +135,7 @@ class Cabinet(Generic[P]):
     def flush(self, shard: int) -> int:
         """Make all dirty shards of the stage durable in one write; give this shard's version."""
         dirty = {number: touched for number, touched in self._dirty.items() if touched}
+        self._ahead.clear()
         if dirty:
             whole: dict[int, tuple[int, Mapping[str, bytes]]] = {}
             for number, touched in dirty.items():

@@ -22,7 +22,12 @@ def test_the_first_start_lays_out_and_a_later_one_finds_it(client: "redis.Redis"
     for _ in range(2):
         settle_layout(client, _settings(partitions=2, shards=8))
     told: Any = client.hgetall(names.META)
-    assert told == {b"partitions": b"2", b"shards": b"8", b"format": b"1"}
+    assert told == {
+        b"partitions": b"2",
+        b"shards": b"8",
+        b"judge_shards": b"2",
+        b"format": b"1",
+    }
 
 
 @pytest.mark.parametrize("change", [{"partitions": 3}, {"shards": 9}])

@@ -152,3 +152,26 @@ def test_no_count_is_lost_however_small_the_cache(
     assert sum(len(cabinet.fetch(shard, [])) for shard in range(3)) <= limit
     for (shard, entity), count in counts.items():
         assert cabinet.fetch(shard, [entity])[entity].count == count
+
+
+def test_what_was_read_ahead_is_used_once_and_never_instead_of_what_is_held() -> None:
+    store = MemoryStore()
+    cabinet = Cabinet("customer", store, Tally, Tally.load, 10)
+    cabinet.begin(0, 0)
+    assert cabinet.lacks(0, "a")
+    assert not cabinet.lacks(1, "a")  # a shard that is not open here
+    cabinet.read_ahead(0, "a", Tally(7).dump())
+    assert not cabinet.lacks(0, "a")
+    assert cabinet.fetch(0, ["a", "b", "a"])["a"].count == 7
+    assert not cabinet.lacks(0, "a")
+
+
+def test_a_flush_forgets_what_was_read_before_it() -> None:
+    cabinet = Cabinet("customer", MemoryStore(), Tally, Tally.load, 0)
+    cabinet.begin(0, 0)
+    cabinet.read_ahead(0, "a", Tally(1).dump())
+    cabinet.fetch(0, ["b"])["b"].count = 5
+    cabinet.touch(0, "b")
+    cabinet.flush(0)
+    assert cabinet.lacks(0, "a")
+    assert cabinet.fetch(0, ["a"])["a"].count == 0
