@@ -126,8 +126,9 @@ def test_malformed_bodies_give_no_500_and_write_nothing(redis_url: str, tmp_path
             loop = asyncio.get_running_loop()
 
             @settings(
-                max_examples=600,
+                max_examples=10_000,
                 deadline=None,
+                database=None,
                 suppress_health_check=list(HealthCheck),
             )
             @given(_BODIES)
