@@ -10,6 +10,7 @@ unless ``--out`` is given. Status 0 says that all ran, not that all bars were me
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = sorted(set(told.names) - set(ALL))
     if unknown:
         ask.error(f"needed names of {', '.join(ALL)}; got {', '.join(unknown)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     typed = ["--quick"] * told.quick + (["--data", told.data.name] if told.data else [])
     console = Console(stderr=True)
     table = Table("benchmark", "bar", "met", "found", "took", show_lines=True)

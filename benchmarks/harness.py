@@ -235,6 +235,15 @@ class System:
         if process.stdout is not None:
             process.stdout.close()
 
+    def complaints(self) -> list[str]:
+        """What the supervisor and the flow complained of: a part that died explains a figure."""
+        found: list[str] = []
+        for log in (self.data / "bench.log", self.data / "log" / "flow.log"):
+            if log.exists():
+                lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+                found += [line for line in lines if " WARNING " in line or "Error" in line]
+        return found
+
     def processor_seconds(self) -> dict[str, float]:
         """How much of the processor each part has used since its start."""
         spent: dict[str, float] = {}
@@ -247,9 +256,12 @@ class System:
 
 @contextlib.contextmanager
 def running(
-    data: Path | None = None, settings: Mapping[str, Any] | None = None
+    data: Path | None = None, settings: Mapping[str, Any] | None = None, *, killing: bool = False
 ) -> Iterator[System]:
-    """A Ringback that runs as long as the block; in a directory of its own, unless given one."""
+    """A Ringback that runs as long as the block; in a directory of its own, unless given one.
+
+    What its parts complained of is printed at the end, unless they are killed on purpose.
+    """
     with tempfile.TemporaryDirectory(prefix="ringback-bench-") as scratch:
         system = System(data or Path(scratch) / "data", settings)
         try:
@@ -257,6 +269,9 @@ def running(
             yield system
         finally:
             system.stop()
+            if not killing:
+                for line in system.complaints()[-20:]:
+                    sys.stderr.write(f"  {line}\n")
 
 
 @contextlib.contextmanager
