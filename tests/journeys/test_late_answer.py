@@ -17,6 +17,7 @@ def test_a_late_yes_is_recorded_and_changes_nothing(start_house: StartHouse) -> 
             outcome = await bank.outcome(event)
             assert (outcome["state"], outcome["decision"]) == ("expired", "decline")
             await closing(dora, decision)
+            await bank.recorded(event, "case.closed")
 
             dora.say(asked.sender, f"YES {code(asked)}")
 
