@@ -15,12 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from audit.writer import Ledger
 from benchmarks import harness
 from benchmarks.floors import bare_loop
 from benchmarks.harness import Given, Result
 from flows.assemble import read_rule_set
 from flows.files import Fact
+from flows.ledger_process import LedgerProcess
 from flows.parts import House, open_house
 from flows.replay import Tally, facts_of, replay
 from flows.simulate import simulate, write
@@ -141,12 +141,8 @@ def _one(way: str, facts: list[Fact], house: House, folder: Path) -> tuple[float
         return seconds, (dict(sorted(outcomes.items())), round(total, 6))
     ledger = None
     if way == "ledger":
-        ledger = Ledger(
-            folder,
-            origin_bank=house.settings.bank,
-            tenant=house.settings.tenant,
-            transport_key=house.secrets.transport_key,
-        )
+        settings = house.settings
+        ledger = LedgerProcess(folder, settings.bank, settings.tenant, house.secrets.transport_key)
     tally = Tally()
     try:
         seconds = replay(
@@ -155,10 +151,11 @@ def _one(way: str, facts: list[Fact], house: House, folder: Path) -> tuple[float
             tally,
             rules=rules,
             nonce_key=house.secrets.nonce_key,
-            keep=ledger.append_many if ledger else None,
+            keep=ledger.keep if ledger else None,
+            durable=ledger.close if ledger else None,
         )
     finally:
         if ledger is not None:
-            ledger.close()
+            ledger.end()
     in_order = dict(sorted(tally.outcomes.items()))
     return seconds, (in_order, round(sum(tally.probability), 6))
