@@ -26,4 +26,4 @@ lock() { # FILE OPTION...
     sed -i '1i # Written by `make lock`; change pyproject.toml instead.' "$out"
 }
 lock requirements.lock
-lock requirements-dev.lock --extra replay --extra dev --constraint requirements.lock
+lock requirements-dev.lock --extra replay --extra timestamp --extra dev --constraint requirements.lock
