@@ -88,7 +88,13 @@ if [ "$have" != "$want" ] && [ "$have" != "$dev_want" ]; then
     say "installing $count locked packages into .venv (some minutes on a slow line)"
     rm -f .venv/ringback-installed
     pip=(.venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps)
-    "${pip[@]}" --require-hashes --only-binary :all: --requirement "$lock"
+    # http-ece has no wheel: it is built here, by the locked setuptools, from its locked source.
+    builder=$(mktemp)
+    awk '/^[^ #]/ { wanted = /^(setuptools|wheel)==/ } wanted' "$lock" >"$builder"
+    "${pip[@]}" --require-hashes --only-binary :all: --requirement "$builder"
+    rm -f "$builder"
+    "${pip[@]}" --require-hashes --only-binary :all: --no-binary http-ece --no-build-isolation \
+        --requirement "$lock"
     PYTHONWARNINGS=ignore "${pip[@]}" --no-build-isolation --editable .
     .venv/bin/python -m pip check >&2 || die "$lock is not whole for $(.venv/bin/python -V): make lock"
     printf '%s\n' "$want" >.venv/ringback-installed
