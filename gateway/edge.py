@@ -167,10 +167,7 @@ class Edge:
         if "device" in clear:
             event["device"] = {**clear["device"], "id": token("device.id", clear["device"]["id"])}
         if "ip" in clear:
-            if self._locate is not None and "geo" not in clear:
-                where = self._locate(clear["ip"])
-                if where:
-                    event["geo"] = dict(where)
+            event.update(self._place(clear))
             event["ip"] = token("ip", clear["ip"])
         if "payee" in clear:
             event["payee"], of_payee = self._payee(clear["payee"])
@@ -181,6 +178,19 @@ class Edge:
                 event[field] = seal(self._edge_key, clear[field].encode(), field.encode(), nonce)
                 personal[field] = self.personal(field, clear[field], customer)
         return event, personal
+
+    def _place(self, clear: dict[str, Any]) -> dict[str, Any]:
+        """Where the event came from, ``{"geo": …}``, as far as its address tells; else nothing.
+
+        A client's own word for another country than its address's is not believed: it would be
+        the easiest way to seem at home. Within the country it is the better of the two.
+        """
+        where = self._locate(clear["ip"]) if self._locate is not None else None
+        claimed = clear.get("geo")
+        if not where or (claimed and claimed["country"] == where["country"]):
+            return {}
+        said = {"claimed": claimed["country"]} if claimed else {}
+        return {"geo": {**where, **said}}
 
     def _payee(self, clear: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         account = self.tokens.token("payee.account", clear["account"])

@@ -1,6 +1,7 @@
 """Where an address is, as a database of the bank's says."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ def test_a_file_that_is_no_database_is_refused_by_name(tmp_path: Path, what: str
         Locator(path)
 
 
-def test_the_edge_looks_up_what_the_client_did_not_say(database: Path, tmp_path: Path) -> None:
+def _geo_of(database: Path, tmp_path: Path) -> Callable[..., Any]:
+    """What a sign-in's ``geo`` becomes at the edge."""
     house = open_house(tmp_path / "house", {"geoip": str(database)})
     edge = Edge(
         token_root=bytes(32),
@@ -81,9 +83,28 @@ def test_the_edge_looks_up_what_the_client_did_not_say(database: Path, tmp_path:
         prepared = edge.prepare(event, accepted_us=0, role="ingest", reply=None, trace="")
         return json.loads(prepared.envelope)["event"].get("geo")
 
+    return geo
+
+
+def test_the_edge_looks_up_what_the_client_did_not_say(database: Path, tmp_path: Path) -> None:
+    geo = _geo_of(database, tmp_path)
     assert geo() == {"country": "BR", "lat": -23.55, "lon": -46.63}
     assert geo(ip="10.0.0.1") is None
-    assert geo(geo={"country": "CN"}) == {"country": "CN"}
+    at_home = {"country": "BR", "lat": -22.91, "lon": -43.17}
+    assert geo(geo=at_home) == at_home, "within the country the client knows better"
+    assert geo(ip="10.0.0.1", geo={"country": "CN"}) == {"country": "CN"}
+
+
+def test_a_client_that_claims_another_country_than_its_address_is_not_believed(
+    database: Path, tmp_path: Path
+) -> None:
+    geo = _geo_of(database, tmp_path)
+    assert geo(geo={"country": "CN", "lat": 31.2, "lon": 121.5}) == {
+        "country": "BR",
+        "lat": -23.55,
+        "lon": -46.63,
+        "claimed": "CN",
+    }
 
 
 def test_without_a_database_nothing_is_looked_up(tmp_path: Path) -> None:
