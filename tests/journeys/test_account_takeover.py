@@ -1,13 +1,14 @@
 """Somebody has Mei's password: flagged at the sign-in, asked at the transfer, stopped by her."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from risk import names
+from tests.journeys.conftest import StartHouse
 from tests.journeys.house import (
     SELF_CONSISTENT,
     Bank,
-    House,
     bank_of,
     closing,
     code,
@@ -54,9 +55,23 @@ def _codes(decision: dict[str, Any]) -> set[str]:
     return {reason["code"] for reason in decision["reasons"]}
 
 
-def test_a_taken_over_account_is_flagged_asked_about_and_stopped(house: House) -> None:
+def test_a_taken_over_account_is_flagged_asked_about_and_stopped(
+    start_house: StartHouse, tmp_path: Path
+) -> None:
+    data = tmp_path / "house"
+    data.mkdir()
+    (data / "ringback.yaml").write_text("version: 1\nxmpp: {officers: [wang@localhost]}\n")
+    house = start_house()
+
     async def story() -> str:
-        async with bank_of(house) as bank, house.chat("mei") as mei:
+        async with (
+            bank_of(house) as bank,
+            house.chat("mei") as mei,
+            house.chat("wang") as wang,
+            house.chat("eve") as eve,
+        ):
+            for one in (wang, eve):
+                one.join("officers@rooms.localhost", one.jid.partition("@")[0])
             await bank.introduce("mei")
             sends = _Told(bank, datetime.now(UTC) - timedelta(minutes=20))
             minute = timedelta(minutes=1)
@@ -116,6 +131,10 @@ def test_a_taken_over_account_is_flagged_asked_about_and_stopped(house: House) -
                 return [one for one in alerts if one["event"] == event]
 
             assert [one["kind"] for one in await until(alerted, "the alert")] == ["denied"]
+            said = await wang.wait_for(lambda m: event in m.body, 20.0)
+            assert said.sender == "officers@rooms.localhost/Ringback"
+            assert said.body.startswith(f"[denied] {event}:")
+            assert not any(event in one.body for one in eve.messages), "Eve is no officer"
             (lesson,) = await bank.learnt(event)
             assert (lesson["fraud"], lesson["source"]) == (True, "customer")
 
