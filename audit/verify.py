@@ -116,6 +116,7 @@ class Report:
     """What was found in one log, and what could not be established."""
 
     path: str
+    checkpoint: bytes = b""
     origin: str = ""
     size: int = 0
     root: str = ""
@@ -289,7 +290,8 @@ def verify_log(
     saved = _saved_checkpoints(path, report)
     # 1. The checkpoint is a signed note of this log; the log's key signed it.
     try:
-        head = parse_checkpoint(checkpoint_file(path).read_bytes())
+        report.checkpoint = checkpoint_file(path).read_bytes()
+        head = parse_checkpoint(report.checkpoint)
     except (EvidenceMalformed, OSError) as error:
         report.faults.append(Fault(1, None, f"the checkpoint can't be read: {error}"))
         return report

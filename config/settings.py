@@ -92,6 +92,7 @@ class Settings(_Part):
     wait_seconds: Annotated[float, Field(gt=0, le=30)] = 1.0
     idempotency_days: Annotated[int, Field(ge=1)] = 7
     scored_days: Annotated[int, Field(ge=1)] = 180
+    review_minutes: Annotated[float, Field(gt=0)] = 15.0  # how often the ledger is verified
     institution: Institution = Institution()
     engine: Engine = Engine()
     xmpp: Xmpp = Xmpp()

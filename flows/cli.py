@@ -277,10 +277,15 @@ def doctor(data: Data = VAR, as_json: Annotated[bool, typer.Option("--json")] = 
 def audit(context: typer.Context) -> None:
     """The evidence: `ringback audit verify PATH`, `prove`, ...; the same as `python -m audit`.
 
-    One more here: `ringback audit reconcile [--data DIR] [--json]`, which needs Redis too.
+    Two more here, which need Redis too: `ringback audit reconcile [--data DIR] [--json]`, and
+    `ringback audit review [--data DIR] [--every MINUTES] [--json]`.
     """
     if context.args[:1] == ["reconcile"]:
         raise typer.Exit(_reconcile(context.args[1:]))
+    if context.args[:1] == ["review"]:
+        from flows.review import command
+
+        raise typer.Exit(command(context.args[1:], VAR))
     from audit.cli import main as audit_main
 
     raise typer.Exit(audit_main(context.args))

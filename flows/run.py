@@ -62,6 +62,9 @@ class Running:
             self.say(f"Redis was behind its ledger; put back: {put_back}. {recover.NOT_KNOWN}")
         client.delete(names.FLOW_BEAT)
         supervisor.add("ledger", self._spawn("ledger"))
+        reviews = ["--data", str(house.data), "--every", str(house.settings.review_minutes)]
+        review_line = command("audit", "review", *reviews)
+        supervisor.add("review", lambda: spawn(review_line, house.data / "log" / "review.log"))
         self._start_chat()
         supervisor.add_flow()
         gateway = ["--http", self.http, *(["--demo"] if self.demo else [])]

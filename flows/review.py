@@ -1,0 +1,205 @@
+"""Does the ledger still hold, today? `ringback audit review`, by itself every quarter of an hour.
+
+::
+
+    ledger/*/checkpoint --verify--> <log>/verified.json      what was found, for pages and people
+                            |  \\--> rb:audit                 a `review` record, of each round
+                            |   \\-> rb:alerts                where something does not hold
+                            +-----> review/*.checkpoint      up to where it held
+
+The first round and one a day look at every record by every rule; the others at what has come since,
+and compare the root of what was before. It runs beside everything else: nice'd, one process, a
+fifth of a core at most. What held before must come again: a log that is gone is found by that.
+"""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import redis
+
+from audit.errors import AuditError
+from audit.tiles import write_atomically
+from audit.verify import BROKEN, Report, verify_ledger
+from flows.errors import FlowError
+from flows.live import wall_us
+from flows.parts import House, open_house
+from risk import names
+from risk.events import rfc3339
+
+VERSION = 1
+FIRST_AFTER_SECONDS = 30.0
+FULL_EVERY_SECONDS = 86_400.0
+SHARE_OF_A_CORE = 0.2
+HOLDS, DOES_NOT_HOLD, NOT_READ = "ok", "broken", "unreadable"
+_NICE = 15
+_ACTOR = {"type": "service", "id": "ledger.review", "role": "reviewer"}
+log = logging.getLogger("ringback.review")
+
+
+class ToldToStop(FlowError):
+    """The review was ended before it was through."""
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """What was found of one log; the fields of its `verified.json`."""
+
+    origin: str
+    size: int
+    root: str
+    at: str
+    status: str
+    problem: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields; `problem` only where there is one."""
+        told = {"version": VERSION, "origin": self.origin, "size": self.size, "root": self.root}
+        told |= {"at": self.at, "status": self.status}
+        return told if self.problem is None else told | {"problem": self.problem}
+
+
+class Reviewer:
+    """The rounds over one data directory. `share` of a core is used, 1 or more for all of one."""
+
+    def __init__(
+        self, house: House, *, stop: threading.Event | None = None, share: float = SHARE_OF_A_CORE
+    ) -> None:
+        self._house, self._share = house, share
+        self._stop = stop or threading.Event()
+        self._kept = house.data / "review"
+        self._told: dict[str, str | None] = {}
+
+    def round(self, *, full: bool) -> list[Reviewed]:
+        """Look at all logs, write what was found, tell who has to know. `ToldToStop`."""
+        ledger = self._house.data / "ledger"
+        held = [file.read_bytes() for file in sorted(self._kept.glob("*.checkpoint"))]
+        if not held and not any(ledger.rglob("checkpoint")):
+            return []
+        reports: list[Report] = []
+        try:
+            reports = verify_ledger(
+                ledger,
+                old_checkpoints=held if full else (),
+                since=() if full else held,
+                progress=self._go_slowly(),
+            )
+            found = [_found(report) for report in reports]
+        except (AuditError, OSError) as wrong:
+            found = [Reviewed("", 0, "", rfc3339(wall_us()), NOT_READ, f"{ledger}: {wrong}")]
+        for one, report in zip(found, reports, strict=False):
+            self._keep(one, Path(report.path), report.checkpoint)
+        self._tell(found, full)
+        return found
+
+    def _keep(self, one: Reviewed, path: Path, checkpoint: bytes) -> None:
+        write_atomically(path / "verified.json", json.dumps(one.as_json(), indent=1).encode())
+        if one.status != HOLDS:
+            return
+        name = "-".join(one.origin.split("/")[-3:])
+        write_atomically(self._kept / f"{name}.checkpoint", checkpoint, durable=True)
+
+    def _tell(self, found: Sequence[Reviewed], full: bool) -> None:
+        at = rfc3339(wall_us())
+        bad = [one for one in found if one.status != HOLDS]
+        fresh = [one for one in bad if full or self._told.get(one.origin) != one.problem]
+        self._told = {one.origin: one.problem for one in found}
+        logs = [{k: v for k, v in one.as_json().items() if k != "version"} for one in found]
+        record = {
+            "v": 1,
+            "kind": "review",
+            "rid": f"review/{at}",
+            "tenant": self._house.settings.tenant,
+            "case": None,
+            "event": None,
+            "subject": None,
+            "actor": _ACTOR,
+            "at": at,
+            "body": {"full": full, "logs": logs, "problems": len(bad)},
+            "payload": [],
+            "grade": 1,
+        }
+        for one in bad:
+            log.error("%s: %s", one.origin, one.problem)
+        try:
+            client = redis.Redis.from_url(self._house.redis_url, socket_timeout=5.0)
+            with client.pipeline(transaction=True) as pipe:
+                pipe.xadd(names.AUDIT, {"records": orjson.dumps([record])})
+                for one in fresh:
+                    text = f"The ledger {one.origin} does not hold: {one.problem}"
+                    alert = {"event": None, "kind": "ledger", "text": text}
+                    pipe.xadd(
+                        names.ALERTS, {"alert": orjson.dumps(alert)}, maxlen=100_000,
+                        approximate=True,
+                    )  # fmt: skip
+                pipe.execute()
+            client.close()
+        except redis.RedisError as away:
+            self._told = {}
+            log.warning("Redis is away, this round is not on record: %s", away)
+
+    def _go_slowly(self) -> Any:
+        wall, cpu = time.monotonic(), time.process_time()
+
+        def progress(done: int, size: int) -> None:
+            owed = (time.process_time() - cpu) / self._share - (time.monotonic() - wall)
+            if self._stop.wait(owed) if owed > 0.01 else self._stop.is_set():
+                raise ToldToStop(f"review: ended after record {done} of {size}")
+
+        return progress
+
+
+def _found(report: Report) -> Reviewed:
+    status = DOES_NOT_HOLD if report.status == BROKEN else HOLDS
+    problem = None if report.first is None else str(report.first)
+    return Reviewed(report.origin, report.size, report.root, rfc3339(wall_us()), status, problem)
+
+
+def run_reviews(house: House, stop: threading.Event, *, every: float, after: float) -> None:
+    """Rounds every so many seconds until told to stop, the first one `after` seconds."""
+    os.nice(_NICE)
+    reviewer = Reviewer(house, stop=stop)
+    full_due = time.monotonic()
+    wait = after
+    while not stop.wait(wait):
+        full = time.monotonic() >= full_due
+        if full:
+            full_due = time.monotonic() + FULL_EVERY_SECONDS
+        try:
+            found = reviewer.round(full=full)
+        except ToldToStop:
+            return
+        log.info("%d logs, %d do not hold", len(found), sum(one.status != HOLDS for one in found))
+        wait = every
+
+
+def command(args: Sequence[str], data: Path) -> int:
+    """`ringback audit review`: rounds until SIGTERM, or one; status 1 where something fails."""
+    parser = argparse.ArgumentParser(prog="ringback audit review", description=__doc__)
+    parser.add_argument("--data", type=Path, default=data, help="The data directory.")
+    parser.add_argument("--every", type=float, metavar="MINUTES", help="Rounds until SIGTERM.")
+    parser.add_argument("--json", action="store_true", help="One JSON object.")
+    chosen = parser.parse_args(args)
+    house = open_house(chosen.data)
+    if chosen.every is not None:
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        run_reviews(house, stop, every=chosen.every * 60, after=FIRST_AFTER_SECONDS)
+        return 0
+    found = Reviewer(house, share=1.0).round(full=True)
+    if chosen.json:
+        sys.stdout.write(json.dumps({"logs": [one.as_json() for one in found]}) + "\n")
+    for one in () if chosen.json else found:
+        sys.stdout.write(f"{one.origin}: {one.size} records, {one.problem or 'it holds'}\n")
+    return 1 if any(one.status != HOLDS for one in found) else 0
