@@ -30,6 +30,7 @@ _FILES = (
     "live.html",
     "live.js",
     "live.css",
+    "detail.js",
     "charts.js",
     "you.html",
     "you.js",

@@ -166,90 +166,6 @@ function onTick(event) {
   first = false;
 }
 
-function table(heads, rows) {
-  const line = (name, cells) => make("tr", {}, ...cells.map((cell, i) => make(name, { class: heads[i][1] || "" }, cell)));
-  return make("div", { class: "scroll" }, make("table", {},
-    make("thead", {}, line("th", heads.map((head) => head[0]))), make("tbody", {}, ...rows.map((cells) => line("td", cells)))));
-}
-
-function number(value) {
-  if (value === null || value === undefined) return "–";
-  return Number.isInteger(value) ? count(value) : Number(value).toLocaleString("en-GB", { maximumFractionDigits: 3 });
-}
-
-// Features as <key>.<what>.<window>: one row for each key and what, one column for each window.
-function featureTable(features) {
-  const windows = ["1m", "1h", "24h", "7d", "30d"], rows = new Map(), single = [];
-  for (const [name, value] of Object.entries(features)) {
-    const parts = name.split("."), window = parts.pop();
-    if (windows.includes(window)) {
-      const key = parts.join(".");
-      rows.set(key, { ...(rows.get(key) || {}), [window]: value });
-    } else single.push([name, number(value)]);
-  }
-  const parts = [];
-  if (rows.size) {
-    parts.push(table([["within", ""], ...windows.map((w) => [w, "n"]), ["usual day", "n"]], [...rows].map(([name, values]) =>
-      [make("span", { class: "name" }, name), ...windows.map((w) => w in values ? number(values[w]) : ""), usual(name, values["30d"])])));
-  }
-  if (single.length) parts.push(table([["", ""], ["value", "n"]], single.map(([name, value]) => [make("span", { class: "name" }, name), value])));
-  return parts;
-}
-
-function usual(name, month) {
-  if (month === null || month === undefined) return "";
-  if (name.includes(".count") || name.includes(".sum")) return number(Math.round(month / 30 * 100) / 100);
-  return name.includes(".mean") ? number(month) : "";
-}
-
-function stages(times) {
-  const top = Math.max(1, ...Object.values(times));
-  return Object.entries(times).map(([name, us]) => make("div", { class: "stage" }, make("span", {}, name),
-    svg("svg", { viewBox: "0 0 100 8", height: 8, preserveAspectRatio: "none", "aria-hidden": "true" },
-      svg("rect", { x: 0, y: 0, width: Math.max(.5, us / top * 100), height: 8, fill: "var(--own)" })),
-    make("span", {}, `${count(us)} µs`)));
-}
-
-function records(rows) {
-  if (!rows.length) return [make("p", { class: "soft" }, "Not in the ledger yet, or there is no ledger here.")];
-  return [table([["", "n"], ["record", ""], ["written", ""], ["by", ""], ["index", "n"], ["proof", ""]], rows.map((one) => [
-    one.case_seq ?? "", one.kind, time(one.ts || one.at), one.actor ? one.actor.role || one.actor.type : "", one.index ?? "",
-    one.origin === undefined ? "" : make("a", { href: `/v1/proof?origin=${encodeURIComponent(one.origin)}&index=${one.index}`,
-      target: "_blank", rel: "noopener" }, "proof")]))];
-}
-
-async function show(event) {
-  const body = $("detail-body");
-  $("detail-title").textContent = event;
-  body.replaceChildren(make("p", { class: "soft" }, "Looking it up …"));
-  if (!$("detail").open) $("detail").showModal();
-  const answer = await fetch(`/v1/live/${encodeURIComponent(event)}`, { cache: "no-store" });
-  const found = await answer.json();
-  if (!answer.ok) return body.replaceChildren(make("p", {}, found.detail || found.title));
-  const { decision, outcome, late, features } = found;
-  const facts = [...term("Decision", word(decision.decision)), ...term("Score", number(decision.score)), ...term("Decided", decision.decided || "")];
-  if (outcome) facts.push(...term("Ended", `${outcome.state} → ${outcome.decision}, by ${outcome.by?.type || "?"} at ${time(outcome.at)}`));
-  if (late) facts.push(...term("Later, by the flow", `${late.decision}, score ${number(late.score)}`));
-  if (decision.degraded) facts.push(...term("Without", `${(decision.degraded.skipped || []).join(", ")} (${decision.degraded.policy})`));
-  if (decision.model) facts.push(...term("Model", `${decision.model.id} ${decision.model.version}`));
-  if (decision.policy_sha256) facts.push(...term("Policy", make("span", { class: "name" }, decision.policy_sha256.slice(0, 16))));
-  facts.push(...term("Trace", make("span", { class: "name" }, decision.trace || "–")));
-  body.replaceChildren(
-    make("dl", {}, ...facts),
-    make("h3", {}, "Why"),
-    decision.reasons.length ? make("ul", { class: "reasons" }, ...decision.reasons.map((reason) => make("li", {}, reason.text || reason.code,
-      reason.feature ? make("span", { class: "soft" }, ` ${reason.feature} = ${reason.value} ${reason.operator || ""} ${reason.threshold ?? ""}`) : null)))
-      : make("p", { class: "soft" }, "No rule was hit."),
-    make("h3", {}, "What was known of customer and payee"),
-    ...(features ? featureTable(features) : [make("p", { class: "soft" }, "No features are kept of this decision.")]),
-    make("h3", {}, "Where the time went"),
-    ...stages(decision.stages_us || {}),
-    make("h3", {}, "On record"),
-    ...records(found.records));
-}
-
-$("close").addEventListener("click", () => $("detail").close());
-$("detail").addEventListener("click", (event) => { if (event.target === $("detail")) $("detail").close(); });
 $("pause").addEventListener("click", () => {
   paused = !paused;
   $("pause").setAttribute("aria-pressed", paused);
@@ -269,5 +185,3 @@ stream.addEventListener("tick", onTick);
 stream.addEventListener("open", () => { $("list").replaceChildren(); $("outcomes").replaceChildren(); seen.clear(); first = true;
   $("link").textContent = "live"; $("link").className = "pill on"; });
 stream.addEventListener("error", () => { $("link").textContent = "not connected"; $("link").className = "pill off"; });
-const asked = new URLSearchParams(location.search).get("show");
-if (asked) show(asked);

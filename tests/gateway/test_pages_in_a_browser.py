@@ -148,11 +148,20 @@ def _decide(event: dict[str, Any]) -> dict[str, Any]:
 
 
 _FEATURES = {
-    f"{key}.{what}.{window}": 3.25 if "mean" in what else 4
+    f"{key}.{what}.{window}": 60 if what == "count" else 900_000
     for key in ("customer", "payee")
     for what in ("count", "sum.amount", "mean.amount")
     for window in ("1m", "1h", "24h", "7d", "30d")
-} | {"payee.is_new": 1, "customer.seconds_since_last": 340.5}
+} | {
+    "customer.new_payee": 1,
+    "customer.new_payee.24h": 1,
+    "customer.since_last": 340.5,
+    "customer.small_payments.1h": 2,
+    "customer.zscore.amount.14d": 3.25,
+    "device.customers.24h": 1,
+    "device.fraud_count.30d": 0,
+    "ip.customers.24h": None,
+}
 
 
 def test_the_live_page_shows_what_goes_on(redis_url: str, tmp_path: Path) -> None:
@@ -199,7 +208,13 @@ def test_the_live_page_shows_what_goes_on(redis_url: str, tmp_path: Path) -> Non
             await page.until("document.querySelectorAll('#detail-body a').length === 5")
             body = await page.run(_text("detail-body"))
             assert "new to this customer" in body
-            assert "customer.mean.amount" in body
+            tables = await page.run(
+                "[...document.querySelectorAll('#detail-body table')]"
+                ".map(t => t.querySelector('th').textContent)"
+            )
+            assert tables[:4] == ["customer", "customer, more", "payee", "device"]
+            assert "sum.amount9,000.009,000.009,000.009,000.009,000.00300.00" in body
+            assert "zscore.amount.14d3.25" in body
             assert "secret" not in body
             await _picture(page, "detail")
             await page.press("Escape")
