@@ -97,14 +97,17 @@ class Sight:
         "_quiet",
         "amount",
         "event",
+        "frauds",
         "habits",
         "here",
+        "payments",
         "profile",
         "time",
     )
 
     def __init__(self, profile: Profile, event: Event) -> None:
         self.profile = profile
+        self.payments, self.frauds = profile.payments, profile.frauds
         self.event = event
         self.time = event.time_us
         self.here = event.type == "transaction"
@@ -120,7 +123,7 @@ class Sight:
         """The earlier amounts within reach, sorted; of a busy entity the newest 512 at most."""
         found = self._earlier.get(reach)
         if found is None:
-            found = sorted(self.profile.payments.amounts(self.time - reach, self.time))
+            found = sorted(self.payments.amounts(self.time - reach, self.time))
             self._earlier[reach] = found
         return found
 
@@ -144,15 +147,14 @@ class Sight:
     def happened(self) -> list[int]:
         """Event times of the frauds known by now, sorted."""
         if self._happened is None:
-            frauds = self.profile.frauds
-            self._happened = frauds.happened(self.time) if frauds else []
+            self._happened = self.frauds.happened(self.time) if self.frauds else []
         return self._happened
 
     @property
     def quiet(self) -> list[int]:
         """Those of them whose amount was nothing unusual for their customer."""
         if self._quiet is None:
-            frauds = self.profile.frauds
+            frauds = self.frauds
             self._quiet = frauds.happened(self.time, quiet=True) if frauds else []
         return self._quiet
 
