@@ -125,8 +125,19 @@ class LedgerReading:
         from audit.errors import AuditError
 
         try:
-            return read.head(self._data)
+            head = read.head(self._data)
         except AuditError:
+            return None
+        return {**head, "verified": self._verified(str(head["origin"]))}
+
+    def _verified(self, origin: str) -> Any:
+        """What the latest review found of a log (`flows/review.py`); None before the first."""
+        from audit import read
+
+        file = read.log_directory(self._data, origin) / "verified.json"
+        try:
+            return json.loads(file.read_bytes())
+        except (OSError, ValueError):
             return None
 
     def event_records(self, event: str) -> Sequence[Mapping[str, Any]]:

@@ -82,7 +82,10 @@ class Ledger(Protocol):
     """What the gateway reads of the evidence; calls may block and are made in a thread."""
 
     def head(self) -> Mapping[str, Any] | None:
-        """The newest signed head: ``{origin, size, root, time, verified?}``."""
+        """The newest signed head: ``{origin, size, root, ts, verified}``.
+
+        ``verified`` is the latest review's ``{at, status, size, problem?}``; None before the first.
+        """
 
     def event_records(self, event: str) -> Sequence[Mapping[str, Any]]:
         """The records of one event in order: leaf fields and ``origin``, ``index``, ``leaf``."""

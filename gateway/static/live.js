@@ -115,6 +115,13 @@ function term(name, value, bad) {
   return [make("dt", {}, name), make("dd", { class: bad ? "bad" : "" }, value)];
 }
 
+// The review's word: nothing yet; that all held up to a size, at a time; or what didn't.
+function verified(review) {
+  if (!review) return term("Last verified", "not yet");
+  if (review.status !== "ok") return term("Not verified", review.problem || review.status, true);
+  return term("Last verified", make("span", { title: `${count(review.size)} records, ${review.at}` }, time(review.at)));
+}
+
 function house(vitals) {
   const rows = [];
   const flow = vitals.flow || { processes: 0, silent: 0 };
@@ -130,7 +137,7 @@ function house(vitals) {
     rows.push(...term("Ledger", `${count(ledger.size)} records`));
     rows.push(...term("Head", make("span", { class: "name", title: `${ledger.origin} ${ledger.root}` }, `${String(ledger.root).slice(0, 12)}…`)));
     rows.push(...term("Signed", time(ledger.ts || ledger.time)));
-    rows.push(...term("Last verified", ledger.verified ? time(ledger.verified) : "not here yet"));
+    rows.push(...verified(ledger.verified));
   } else {
     rows.push(...term("Ledger", "no head yet"));
   }

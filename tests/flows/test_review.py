@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from audit.writer import Ledger
-from flows.parts import House, open_house
+from flows.parts import House, LedgerReading, open_house
 from flows.review import Reviewer, ToldToStop
 from risk import names
 from tests.audit.records import TRANSPORT_KEY, log_path, record, story
@@ -71,6 +71,9 @@ def test_a_round_is_told_beside_the_log_and_on_record(house: House, client: "red
     ledger(house, "e1", "e2")
     [found] = Reviewer(house, share=1.0).round(full=True)
     told = verified(house)
+    head = LedgerReading(house.data).head()
+    assert head is not None
+    assert head["verified"] == told, "so the live page can show it"
     assert sorted(told) == ["at", "origin", "root", "size", "status", "version"]
     assert (told["version"], told["status"], told["size"]) == (1, "ok", found.size)
     assert told["origin"] == "bank.example/ringback/main/rc10y/2026"

@@ -93,12 +93,15 @@ def test_a_closed_question_says_how_it_ended(redis_url: str, tmp_path: Path) -> 
 
 
 class _Ledger:
+    verified: dict[str, Any] | None = None
+
     def head(self) -> dict[str, Any]:
         return {
             "origin": "bank.example/ringback/main/rc10y/2026",
             "size": 12_345,
             "root": "ab" * 32,
             "ts": datetime.now(UTC).isoformat(),
+            "verified": self.verified,
         }
 
     def event_records(self, event: str) -> list[dict[str, Any]]:
@@ -166,7 +169,8 @@ _FEATURES = {
 
 def test_the_live_page_shows_what_goes_on(redis_url: str, tmp_path: Path) -> None:
     async def story() -> None:
-        opened: dict[str, Any] = {"page": True, "demo": True, "ports": {"ledger": _Ledger()}}
+        ledger = _Ledger()
+        opened: dict[str, Any] = {"page": True, "demo": True, "ports": {"ledger": ledger}}
         async with (
             running(redis_url, tmp_path, **opened) as bank,
             chromium(tmp_path) as page,
@@ -188,6 +192,10 @@ def test_the_live_page_shows_what_goes_on(redis_url: str, tmp_path: Path) -> Non
             await page.until("document.querySelectorAll('#outcomes li').length === 1")
             await page.until("document.querySelectorAll('#score-chart rect').length === 20")
             await page.until(f"{_text('house')}.includes('12,345 records')")
+            assert "Last verifiednot yet" in await page.run(_text("house"))
+            ledger.verified = {"at": "2026-01-01T10:20:30Z", "status": "ok", "size": 12_300}
+            at = "new Date('2026-01-01T10:20:30Z').toLocaleTimeString('en-GB')"
+            await page.until(f"{_text('house')}.includes('Last verified' + {at})")
             assert "cus_you" not in await page.run("document.body.innerHTML")
             await asyncio.sleep(1.5)
             await _picture(page, "live")
@@ -217,6 +225,8 @@ def test_the_live_page_shows_what_goes_on(redis_url: str, tmp_path: Path) -> Non
             assert "zscore.amount.14d3.25" in body
             assert "secret" not in body
             await _picture(page, "detail")
+            ledger.verified |= {"status": "broken", "problem": "record 7, rule 3"}
+            await page.until(f"{_text('house')}.includes('Not verifiedrecord 7, rule 3')")
             await page.press("Escape")
             await page.until("!document.getElementById('detail').open")
             await page.open(bank.url + "/you")
