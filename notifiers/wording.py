@@ -1,14 +1,17 @@
 """What does the bank say, in the customer's language? Versioned texts, filled with safe values.
 
-A text names its values in braces, from a fixed list; a value is never read as a text again. A set
-of texts that lacks the institution, the purpose, the reference or the call-back number in a
-question is refused when it is loaded, before anyone could be sent it.
+A text names its values in braces, from a fixed list; a value is never read as a text again. How an
+amount and a time are written is said by CLDR patterns (Babel). Texts that break a rule of
+`notifiers/templates_lint.py` are refused when they are loaded, before anyone could be sent them.
+
+What was said is kept as the parts of the text and their values: `again` makes the same bytes of
+them, whatever becomes of the texts, of the zone's rules or of Babel.
 """
 
 import hashlib
-import string
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,32 +19,33 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
+from babel import Locale
+from babel.dates import format_datetime
+from babel.numbers import format_currency, get_currency_precision
 
 from notifiers.errors import BadTemplate
 from notifiers.facts import Ask, Button, Closing, Payee, parse_time
 from notifiers.foreign import quote, tail
+from notifiers.templates_lint import lint, locale_of
+from risk.privacy import canonical
 
-FORMAT = 1
+log = logging.getLogger(__name__)
+
 DEFAULT_LANGUAGE = "en"
-MUST_ASK = {"institution", "kind", "amount", "payee", "code", "expires", "reference", "callback"}
-MUST_CLOSE = {"institution", "amount", "payee", "reference", "asked", "result", "callback"}
-STATES = ("confirmed", "denied", "expired", "unreachable", "withdrawn", "other")
-SAYINGS = (
-    "unclear", "unclear_several", "listed", "needs_code", "wrong_code", "locked", "delayed", "late",
-    "nothing_open", "not_bound", "changed", "secrets", "received", "freeze", "human", "unsigned",
-)  # fmt: skip
-CHOICES = ("confirm", "deny")
-PAYEES = ("payee", "payee_without_account", "payee_without_name", "payee_unknown")
-_ALLOWED = MUST_ASK | MUST_CLOSE | {"link", "list", "answer", "at"}
 
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """Who speaks: the institution's name, its own number, and the address of its pages."""
+    """Who speaks: the institution's name (by language), its number, the address of its pages."""
 
     institution: str
     callback: str
     page: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def name(self, language: str) -> str:
+        """The institution's name in a language; the general one where there is none."""
+        return self.names.get(language, self.institution)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,24 @@ class Texts:
     version: int
     sha256: str
     raw: Mapping[str, Any]
+    source: bytes = b""
 
     @property
     def id(self) -> str:
         return f"{self.language}/{self.version}"
+
+    @property
+    def locale(self) -> Locale:
+        return locale_of(self.language)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One text as it was said: of which parts of the texts it is made, and of which values."""
+
+    text: str
+    parts: tuple[str, ...]
+    values: Mapping[str, str]
 
 
 class Wording:
@@ -68,10 +86,37 @@ class Wording:
         self.house = house
 
     @classmethod
-    def load(cls, directory: Path, house: House) -> "Wording":
-        """Read and check every `*.yaml` of a directory; BadTemplate names file and rule."""
-        found = [read_texts(path) for path in sorted(directory.glob("*.yaml"))]
+    def load(cls, directory: Path, house: House, hosts: Collection[str] = ()) -> "Wording":
+        """Read and check every `*.yaml` of a directory; BadTemplate names file, line and rule."""
+        found = [read_texts(path, hosts) for path in sorted(directory.glob("*.yaml"))]
         return cls({texts.language: texts for texts in found}, house)
+
+    @classmethod
+    def load_good(
+        cls, directories: Sequence[Path], house: House, hosts: Collection[str] = ()
+    ) -> tuple["Wording", list[str]]:
+        """Read what may be sent, later directories over former ones; what may not is told.
+
+        A refused file leaves its language to the directory before, or to the default language.
+        BadTemplate only where no good text of the default language is left.
+        """
+        good: dict[str, Texts] = {}
+        refused: list[str] = []
+        for path in [one for folder in directories for one in sorted(folder.glob("*.yaml"))]:
+            try:
+                texts = read_texts(path, hosts)
+            except (BadTemplate, OSError) as bad:
+                refused.append(f"{path}: {bad}")
+            else:
+                good[texts.language] = texts
+        if DEFAULT_LANGUAGE not in good:
+            raise BadTemplate("\n".join(refused) or f"templates: none in {directories}")
+        return cls(good, house), refused
+
+    @property
+    def all(self) -> Sequence[Texts]:
+        """The texts of every language."""
+        return tuple(self._texts.values())
 
     def texts(self, language: str) -> Texts:
         """Give the texts for a language tag: exact, else by its first part, else the default."""
@@ -85,27 +130,51 @@ class Wording:
 
     def ask(self, language: str, zone: str, ask: Ask, payee: Payee, code: str, link: str) -> str:
         """Write the question."""
+        return self.asked(language, zone, ask, payee, code, link).text
+
+    def asked(self, language: str, zone: str, ask: Ask, payee: Payee, code: str, link: str) -> Said:
+        """Write the question, with what it is made of."""
         texts = self.texts(language)
         values = self._about(texts, zone, ask, payee) | {"code": code}
-        body = _fill(texts.raw["ask"], values)
-        if link:
-            body += "\n" + _fill(texts.raw["link"], {"link": link})
-        return body
+        if not link:
+            return _said(texts, ("ask",), values)
+        return _said(texts, ("ask", "link"), values | {"link": link})
+
+    def sealed(self, language: str, zone: str, ask: Ask, *, closing: Closing | None = None) -> Said:
+        """Write what may be read on the way where the content is sealed: no amount, no payee."""
+        texts = self.texts(language)
+        values = {
+            name: value
+            for name, value in self._about(texts, zone, ask, Payee("", "")).items()
+            if name in {"institution", "callback", "purpose", "expires", "asked", "reference"}
+        }
+        if closing is None:
+            return _said(texts, ("sealed",), values)
+        return _said(texts, ("sealed_close",), values | self._result(texts, zone, closing))
 
     def close(self, language: str, zone: str, ask: Ask, payee: Payee, closing: Closing) -> str:
         """Write what stands in the question's place once it is closed. No code is in it."""
+        return self.closed(language, zone, ask, payee, closing).text
+
+    def closed(
+        self, language: str, zone: str, ask: Ask, payee: Payee, closing: Closing, leaf: str = ""
+    ) -> Said:
+        """Write the closing, with what it is made of; `leaf` is the hash of its record (hex)."""
         texts = self.texts(language)
-        results = texts.raw["results"]
-        at = _clock(texts, zone, parse_time(closing.at))
-        result = _fill(results.get(closing.state, results["other"]), {"at": at})
-        values = self._about(texts, zone, ask, payee) | {"result": result}
-        return _fill(texts.raw["close"], values)
+        values = self._about(texts, zone, ask, payee) | self._result(texts, zone, closing)
+        if not leaf:
+            return _said(texts, ("close",), values)
+        return _said(texts, ("close", "leaf"), values | {"leaf": short_leaf(leaf)})
 
     def say(self, language: str, what: str, **values: str) -> str:
         """Write a short reply; `values` are already in the customer's words."""
         texts = self.texts(language)
-        house = {"institution": self.house.institution, "callback": self.house.callback}
-        return _fill(texts.raw["say"][what], house | {"reference": "-"} | values)
+        house = {
+            "institution": self.house.name(texts.language),
+            "callback": self.house.callback,
+            "reference": "-",
+        }
+        return _said(texts, (f"say.{what}",), house | values).text
 
     def about(self, language: str, zone: str, ask: Ask, payee: Payee) -> dict[str, str]:
         """Give amount, payee, reference and the like in the customer's words."""
@@ -121,21 +190,50 @@ class Wording:
         )
 
     def label(self, language: str, decision: str) -> str:
-        """Give the label of a choice."""
+        """Give the label of a choice: `confirm`, `deny`, `not_me`, `cancel`."""
         return str(self.texts(language).raw["labels"][decision])
 
     def _about(self, texts: Texts, zone: str, ask: Ask, payee: Payee) -> dict[str, str]:
         kinds = texts.raw["kinds"]
         return {
-            "institution": self.house.institution,
+            "institution": self.house.name(texts.language),
             "callback": self.house.callback,
+            "purpose": str(texts.raw["purpose"]),
             "kind": kinds.get(ask.kind, kinds["other"]),
             "amount": amount(texts, ask.amount, ask.currency),
             "payee": payee_words(texts, payee),
-            "expires": _time(texts, zone, ask.expires_at),
-            "asked": _time(texts, zone, ask.created_at),
+            "expires": _time(texts, "time", zone, ask.expires_at),
+            "asked": _time(texts, "time", zone, ask.created_at),
             "reference": reference(ask.id),
         }
+
+    def _result(self, texts: Texts, zone: str, closing: Closing) -> dict[str, str]:
+        results = texts.raw["results"]
+        at = _time(texts, "clock", zone, parse_time(closing.at))
+        return {"result": _fill(results.get(closing.state, results["other"]), {"at": at})}
+
+
+def again(source: bytes, parts: Sequence[str], values: Mapping[str, str]) -> str:
+    """Make a text once more from the file's bytes, its parts and the recorded values."""
+    raw = yaml.safe_load(source)
+    return "\n".join(_fill(_part(raw, part), values) for part in parts)
+
+
+def fingerprint(salt: str, said: Said) -> dict[str, str]:
+    """Give the hashes that a record keeps of what was said.
+
+    Both are salted, and the salt lies under the same seal as the values: once that is destroyed,
+    nobody can try amounts and names until a hash fits.
+    """
+    return {
+        "variables": hashlib.sha256(variables(salt, said)).hexdigest(),
+        "text": hashlib.sha256(f"{salt}\0{said.text}".encode()).hexdigest(),
+    }
+
+
+def variables(salt: str, said: Said) -> bytes:
+    """Give the values with their salt, as canonical JSON: what `fingerprint` is of."""
+    return canonical({"salt": salt, "values": dict(said.values)})
 
 
 def reference(challenge: str) -> str:
@@ -144,11 +242,18 @@ def reference(challenge: str) -> str:
     return f"R-{kept[:4].upper()}-{kept[4:8].upper()}"
 
 
+def short_leaf(leaf: str) -> str:
+    """Give the first half of a leaf hash, in groups of four: enough to find the record by."""
+    return " ".join(leaf[at : at + 4] for at in range(0, 32, 4))
+
+
 def amount(texts: Texts, value: str, currency: str) -> str:
-    """Write an amount with its thousands apart and its decimal places as they came."""
-    number = f"{Decimal(value):,f}"
+    """Write an amount by the CLDR pattern of its language, in the currency's own minor units."""
+    number = Decimal(value)
+    if number != round(number, get_currency_precision(currency)):
+        return f"{number:,f} {currency}"  # what would be rounded is told as it came
     pattern = texts.raw["currencies"].get(currency, texts.raw["amount"])
-    return str(pattern).format(number=number, currency=currency)
+    return str(format_currency(number, currency, str(pattern), locale=texts.locale))
 
 
 def payee_words(texts: Texts, payee: Payee) -> str:
@@ -163,107 +268,55 @@ def payee_words(texts: Texts, payee: Payee) -> str:
     return str(texts.raw["payee_unknown"])
 
 
-def read_texts(path: Path) -> Texts:
-    """Read one language's file and check every rule; BadTemplate names the broken one."""
-    raw_bytes = path.read_bytes()
-    try:
-        raw = yaml.safe_load(raw_bytes)
-    except yaml.YAMLError as broken:
-        raise BadTemplate(f"{path.name}: needed YAML, got {broken}") from broken
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise BadTemplate(f"{path.name}: needed `format: {FORMAT}`")
-    try:
-        _check(path.name, raw)
-    except KeyError as missing:
-        raise BadTemplate(f"{path.name}: needed the entry {missing}, got none") from missing
+def read_texts(path: Path, hosts: Collection[str] = ()) -> Texts:
+    """Read one language's file and check every rule; BadTemplate names each broken one."""
+    source = path.read_bytes()
+    findings = lint(path.name, source, hosts)
+    if findings:
+        raise BadTemplate("\n".join(str(finding) for finding in findings))
+    raw = yaml.safe_load(source)
     return Texts(
         language=str(raw["language"]),
         version=int(raw["version"]),
-        sha256=hashlib.sha256(raw_bytes).hexdigest(),
+        sha256=hashlib.sha256(source).hexdigest(),
         raw=raw,
+        source=source,
     )
 
 
-def _check(name: str, raw: Mapping[str, Any]) -> None:
-    _check_places(name, raw)
-    _check_words(name, raw)
-    for text in _all_texts(raw):
-        if "://" in text or "www." in text:
-            raise BadTemplate(f"{name}: a link may only come from the settings, got {text!r}")
+def keep_sources(wording: Wording, directory: Path) -> None:
+    """Keep each file of texts under its hash, so that old records can be written again."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for texts in wording.all:
+        path = directory / f"{texts.sha256}.yaml"
+        if not path.exists():
+            fresh = path.with_suffix(".new")
+            fresh.write_bytes(texts.source)
+            fresh.replace(path)
 
 
-def _check_places(name: str, raw: Mapping[str, Any]) -> None:
-    """Who speaks, why, about what, until when, and whom to call: none may be missing."""
-    places = [("ask", raw["ask"], MUST_ASK), ("close", raw["close"], MUST_CLOSE)]
-    places += [("link", raw["link"], {"link"})]
-    places += [(f"results.{state}", raw["results"][state], {"at"}) for state in STATES]
-    places += [(f"say.{saying}", raw["say"][saying], set()) for saying in SAYINGS]
-    for entry, text, must in places:
-        lacking = must - _names(name, entry, text)
-        if lacking:
-            raise BadTemplate(f"{name}: {entry}: needed {{{'}, {'.join(sorted(lacking))}}}")
-    if "code" in _names(name, "close", raw["close"]):
-        raise BadTemplate(f"{name}: close: the code may not stand in a closing message")
+def _said(texts: Texts, parts: tuple[str, ...], values: Mapping[str, str]) -> Said:
+    text = "\n".join(_fill(_part(texts.raw, part), values) for part in parts)
+    return Said(text, parts, dict(values))
 
 
-def _check_words(name: str, raw: Mapping[str, Any]) -> None:
-    words = [raw[entry][choice] for entry in ("labels", "answers") for choice in CHOICES]
-    words += [raw[entry] for entry in ("amount", "time", "clock", *PAYEES)]
-    if not all(isinstance(word, str) and word.strip() for word in words):
-        raise BadTemplate(f"{name}: needed words for labels, answers, amount, time, clock, payees")
-    if len(raw["months"]) != 12 or "other" not in raw["kinds"]:
-        raise BadTemplate(f"{name}: needed 12 months and the kind `other`")
-    if not isinstance(raw["currencies"], dict):
-        raise BadTemplate(f"{name}: needed currencies")
-
-
-def _all_texts(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        return [text for inner in value.values() for text in _all_texts(inner)]
-    return [value] if isinstance(value, str) else []
-
-
-def _names(name: str, entry: str, text: Any) -> set[str]:
-    if not isinstance(text, str):
-        raise BadTemplate(f"{name}: {entry}: needed a text, got {type(text).__name__}")
-    try:
-        found = {field for _, field, _, _ in string.Formatter().parse(text) if field is not None}
-    except ValueError as broken:
-        raise BadTemplate(f"{name}: {entry}: {broken}") from broken
-    unknown = found - _ALLOWED
-    if unknown:
-        raise BadTemplate(f"{name}: {entry}: unknown {sorted(unknown)}, known {sorted(_ALLOWED)}")
-    return found
+def _part(raw: Mapping[str, Any], part: str) -> str:
+    found: Any = raw
+    for name in part.split("."):
+        found = found[name]
+    return str(found)
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:
     return text.format_map(dict(values))
 
 
-def _local(zone: str, moment: datetime) -> datetime:
+def _zone(zone: str) -> ZoneInfo:
     try:
-        return moment.astimezone(ZoneInfo(zone or "UTC"))
-    except (ZoneInfoNotFoundError, ValueError):
-        return moment.astimezone(ZoneInfo("UTC"))
+        return ZoneInfo(zone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo("UTC")
 
 
-def _parts(texts: Texts, zone: str, moment: datetime) -> dict[str, str]:
-    local = _local(zone, moment)
-    minutes = int((local.utcoffset() or local - local).total_seconds() // 60)
-    hours, rest = divmod(abs(minutes), 60)
-    sign = "-" if minutes < 0 else "+"
-    return {
-        "hour": f"{local.hour:02d}",
-        "minute": f"{local.minute:02d}",
-        "day": str(local.day),
-        "month": str(texts.raw["months"][local.month - 1]),
-        "offset": f"UTC{sign}{hours}" + (f":{rest:02d}" if rest else ""),
-    }
-
-
-def _time(texts: Texts, zone: str, moment: datetime) -> str:
-    return str(texts.raw["time"]).format(**_parts(texts, zone, moment))
-
-
-def _clock(texts: Texts, zone: str, moment: datetime) -> str:
-    return str(texts.raw["clock"]).format(**_parts(texts, zone, moment))
+def _time(texts: Texts, entry: str, zone: str, moment: datetime) -> str:
+    return str(format_datetime(moment, texts.raw[entry], tzinfo=_zone(zone), locale=texts.locale))

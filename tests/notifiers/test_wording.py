@@ -96,7 +96,7 @@ def test_a_payees_name_never_changes_the_frame_of_the_question(name: str, accoun
         (lambda raw: raw["labels"].pop("deny"), "deny"),
         (lambda raw: raw["say"].pop("unclear"), "unclear"),
         (lambda raw: raw.update(ask=raw["ask"] + " {0.__class__}"), "unknown"),
-        (lambda raw: raw.update(format=2), "format"),
+        (lambda raw: raw.update(format=1), "format"),
     ],
 )
 def test_a_bad_text_is_refused_with_its_rule(change: object, rule: str, tmp_path: Path) -> None:
