@@ -27,7 +27,7 @@ import polars as pl
 from features import quality, surface
 from features.catalogue import DESCRIBERS
 from features.describer import Profile
-from features.model import MODELS, champion
+from features.models import BY_ID, champion
 from features.moment import DAY, SECOND, Value
 
 START_S = int(datetime(2018, 4, 1, tzinfo=UTC).timestamp())
@@ -92,7 +92,7 @@ def main() -> None:
         frame = frame.head(given.rows)
     delay = int(given.label_delay_days * DAY)
 
-    model = dict(MODELS)[given.model]() if given.model else champion()
+    model = BY_ID[given.model].make() if given.model else champion()
     held: list[dict[str, Profile]] = [{} for _ in DESCRIBERS]
     pending: list[tuple[Payment, bool, dict[str, Value]]] = []
     heard = 0

@@ -77,6 +77,11 @@ class Bins:
             return 0
         return 1 + bisect_left(self.edges, value)
 
+    def level(self, value: Value, levels: int) -> int:
+        """The bin of a value among only so many: 0 is no value, else 1 to ``levels``."""
+        at = self(value)
+        return 0 if at == 0 else 1 + (at - 1) * levels // (len(self.edges) + 1)
+
     def count(self, value: Value) -> None:
         """Take a value into account at the next fit."""
         if value is None or isnan(value):

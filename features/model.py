@@ -1,19 +1,21 @@
-"""Which models rank events, and how does one learn? The only place that knows River.
+"""How does a model rank events and learn, and what are its bytes? The binned regression's place.
 
     features -> bins -> one-hot -> River's logistic regression (AdaGrad) -> probability
 
 ``score_one`` changes nothing; ``learn_one`` takes the features *as they were scored* and what
 became known since. A model is a pure function of its lessons in their order: ``dump`` and ``load``
 give back the same answers and the same future. Missing and null features have a bin of their own.
+Which models there are stands in ``models.py``.
 """
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from heapq import nlargest
 from math import exp, log
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 import orjson
 from river import linear_model, optim
@@ -22,14 +24,19 @@ from features.bins import Bins, counted, refitted
 from features.moment import Value
 
 #: What a stored model begins with; the byte after it is the version of the format.
+#: 1: the JSON of a binned regression. 2: a byte that tells the id's length, the id, the payload.
 MAGIC: Final = b"RBM"
-VERSION: Final = 1
+VERSION: Final = 2
 
 #: What a new bin keeps of the squared gradients of the old one at its place: little, so that it
 #: learns fast again what sets it apart (0.004 of average precision on the handbook's data).
 _FRESHNESS: Final = 0.1
 
 _STEEP: Final = 700.0  # beyond, exp() overflows
+_SURE: Final = 1e-12  # a probability nearer to 0 or 1 counts as this near
+
+#: Of a crossed feature: 0 is no value, else 1 to LEVELS by its bin's place among its bins.
+LEVELS: Final = 6
 
 
 class ModelError(Exception):
@@ -41,36 +48,121 @@ class Model(Protocol):
 
     @property
     def id(self) -> str: ...
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The features that it looks at; it is handed all and must not miss the others."""
+        ...
+
+    @property
+    def lessons(self) -> int: ...
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """What it is before its first lesson, as JSON; changed, it is another model."""
+        ...
+
     def score_one(self, features: Mapping[str, Value]) -> float: ...
     def learn_one(self, features: Mapping[str, Value], fraud: bool) -> None: ...
     def explain_one(self, features: Mapping[str, Value], top: int = 5) -> list[Factor]: ...
     def dump(self) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Factor:
-    """One reason for a score: a feature, its share of the logit, its value."""
+class Factor(NamedTuple):
+    """One reason for a score: how much less the log odds would be without this feature's value.
+
+    ``share`` is its part (0 to 1) of all such differences, whichever way they point.
+    """
 
     feature: str
+    weight: float
     share: float
     value: Value
 
 
-class _Regression(linear_model.LogisticRegression):
+def factors_of(
+    parts: Iterable[tuple[float, str]], features: Mapping[str, Value], top: int
+) -> list[Factor]:
+    """The greatest parts of a logit, either way, as factors; ``parts`` are (weight, feature)."""
+    moved = [(abs(weight), name, weight) for weight, name in parts if weight]
+    whole = sum(one[0] for one in moved) or 1.0
+    return [
+        Factor(name, weight, size / whole, features.get(name))
+        for size, name, weight in nlargest(top, moved)
+    ]
+
+
+def logit(probability: float) -> float:
+    """Log odds; finite for 0 and 1 too."""
+    sure = min(max(probability, _SURE), 1.0 - _SURE)
+    return log(sure / (1.0 - sure))
+
+
+def left_out(model: Model, features: Mapping[str, Value], top: int) -> list[Factor]:
+    """Factors of any model, by leaving out one value after the other: one score an input."""
+    known = dict(features)
+    whole = logit(model.score_one(known))
+    parts = []
+    for name in model.inputs:
+        value = known.get(name)
+        if value is None:
+            continue
+        known[name] = None
+        parts.append((whole - logit(model.score_one(known)), name))
+        known[name] = value
+    return factors_of(parts, features, top)
+
+
+def sealed(model_id: str, payload: bytes) -> bytes:
+    """A stored model: the header, its id, its own bytes."""
+    name = model_id.encode("ascii")
+    return MAGIC + bytes((VERSION, len(name))) + name + payload
+
+
+def opened(stored: bytes) -> tuple[str, bytes]:
+    """Id and payload of a stored model of any format so far."""
+    if stored[:3] != MAGIC or len(stored) < 5:
+        raise ModelError(
+            f"a stored model begins with {MAGIC!r} and a version, got {stored[:4]!r}: "
+            "it is damaged or something else; take an older snapshot"
+        )
+    if stored[3] == 1:
+        return str(orjson.loads(stored[4:])["id"]), stored[4:]
+    if stored[3] != VERSION:
+        raise ModelError(
+            f"a stored model has format {stored[3]}, this program reads up to {VERSION}: "
+            "run the program that wrote it"
+        )
+    ends = 5 + stored[4]
+    return stored[5:ends].decode("ascii", "replace"), stored[ends:]
+
+
+def recipe_sha256(model: Model) -> str:
+    """What a card names a model by: the SHA-256 of its spec, whatever it has learnt."""
+    return hashlib.sha256(orjson.dumps(model.spec, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+class Regression(linear_model.LogisticRegression):
     """River's logistic regression, with a way to give it what it once knew."""
 
-    def logit(self, hot: dict[str, int]) -> float:
+    def logit(self, hot: Mapping[str, float]) -> float:
         """Log odds of fraud."""
         return float(self._raw_dot_one(hot))
 
-    def know(self, token: str, weight: float, squares: float) -> None:
-        """Set one weight, and the sum of squared gradients that its rate goes by."""
+    def weight(self, token: str) -> float:
+        """One weight; 0 of what was never learnt."""
+        found: float = self._weights.get(token, 0.0)
+        return found
+
+    def know(self, token: str, weight: float, squares: float | None = None) -> None:
+        """Set one weight, and AdaGrad's sum of squared gradients that its rate goes by."""
         self._weights[token] = weight
-        self.optimizer.g2[token] = squares
+        if squares is not None:
+            self.optimizer.g2[token] = squares
 
 
 class BinnedRegression:
-    """Logistic regression over binned features, learnt one lesson at a time."""
+    """Logistic regression over binned features, and pairs of them, learnt one lesson at a time."""
+
+    kind: ClassVar = "binned regression"
 
     def __init__(
         self,
@@ -79,6 +171,7 @@ class BinnedRegression:
         *,
         honest_share: float = 1.0,
         rate: float = 0.1,
+        crosses: tuple[tuple[str, str], ...] = (),
     ) -> None:
         """Of the honest lessons only ``honest_share`` is learnt, and scores are set right for it.
 
@@ -86,19 +179,31 @@ class BinnedRegression:
         """
         self.id = id
         self.inputs = inputs
-        self.honest_share, self.rate = honest_share, rate
+        self.honest_share, self.rate, self.crosses = honest_share, rate, crosses
         self.lessons = self._honest = 0
         self._bins = {name: Bins() for name in inputs}
         self._regression = self._fresh()
         self._plan = self._planned()
 
-    def _fresh(self) -> _Regression:
-        return _Regression(optimizer=optim.AdaGrad(self.rate))
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """Kind, inputs and constants."""
+        return {
+            "kind": self.kind,
+            "id": self.id,
+            "inputs": self.inputs,
+            "honest_share": self.honest_share,
+            "rate": self.rate,
+            "crosses": self.crosses,
+        }
+
+    def _fresh(self) -> Regression:
+        return Regression(optimizer=optim.AdaGrad(self.rate))
 
     # -- answers -------------------------------------------------------------------------------
 
     def _hot(self, features: Mapping[str, Value]) -> dict[str, int]:
-        """Of each input the one bin that is on."""
+        """Of each input the one bin that is on, and of each cross the one pair of levels."""
         get = features.get
         hot: dict[str, int] = {}
         for name, edges, tokens in self._plan:
@@ -107,7 +212,18 @@ class BinnedRegression:
                 hot[tokens[0]] = 1
             else:
                 hot[tokens[1 + bisect_left(edges, value)]] = 1
+        for one, other in self.crosses:
+            hot[self._crossed(one, other, features)] = 1
         return hot
+
+    def _crossed(
+        self, one: str, other: str, features: Mapping[str, Value], without: str = ""
+    ) -> str:
+        levels = [
+            0 if name == without else self._bins[name].level(features.get(name), LEVELS)
+            for name in (one, other)
+        ]
+        return f"{one}*{other}={levels[0]},{levels[1]}"
 
     def _planned(self) -> list[tuple[str, list[float], list[str]]]:
         """Of each input its edges, and the names of its bins."""
@@ -122,15 +238,23 @@ class BinnedRegression:
         return 1.0 / (1.0 + exp(-logit)) if logit > -_STEEP else 0.0
 
     def explain_one(self, features: Mapping[str, Value], top: int = 5) -> list[Factor]:
-        """The parts of the logit that are greatest, either way; without it the score moves most."""
-        weights = self._regression.weights
-        found = [
-            Factor(name := token.partition("=")[0], share, features.get(name))
-            for token in self._hot(features)
-            if (share := float(weights.get(token, 0.0)))
-        ]
-        found.sort(key=lambda factor: (-abs(factor.share), factor.feature))
-        return found[:top]
+        """The features whose values move the logit most against not being known.
+
+        Exact, for the logit is a sum: what the bin that is on weighs, less the bin of no value.
+        """
+        get, weight = features.get, self._regression.weight
+        parts: dict[str, float] = {}
+        for name, edges, tokens in self._plan:
+            value = get(name)
+            if value is None or value != value:  # noqa: PLR0124  NaN is no value either
+                continue
+            parts[name] = weight(tokens[1 + bisect_left(edges, value)]) - weight(tokens[0])
+        for one, other in self.crosses:
+            on = weight(self._crossed(one, other, features))
+            for name in (one, other):
+                if name in parts:
+                    parts[name] += on - weight(self._crossed(one, other, features, name))
+        return factors_of(((part, name) for name, part in parts.items()), features, top)
 
     # -- lessons -------------------------------------------------------------------------------
 
@@ -170,6 +294,10 @@ class BinnedRegression:
         for name, sources in came_from.items():
             for at, source in enumerate(sources):
                 carry(f"{name}={at}", f"{name}={source}")
+        if self.crosses:  # a level is a place among the bins, and means the same after the refit
+            for token in weights:
+                if "*" in token:
+                    carry(token, token)
         self._regression = new
         self._plan = self._planned()
 
@@ -184,6 +312,7 @@ class BinnedRegression:
             "inputs": self.inputs,
             "honest_share": self.honest_share,
             "rate": self.rate,
+            "crosses": self.crosses,
             "lessons": self.lessons,
             "honest": self._honest,
             "bins": {name: bins.state() for name, bins in self._bins.items()},
@@ -191,17 +320,18 @@ class BinnedRegression:
             "steps": regression.optimizer.n_iterations,
             "weights": [(name, weight, g2.get(name, 0.0)) for name, weight in weights.items()],
         }
-        return MAGIC + bytes((VERSION,)) + orjson.dumps(state)
+        return sealed(self.id, orjson.dumps(state))
 
     @classmethod
     def load(cls, stored: bytes) -> BinnedRegression:
         """The model that ``dump`` wrote."""
-        state = _opened(stored)
+        state: dict[str, Any] = orjson.loads(opened(stored)[1])
         model = cls(
             state["id"],
             tuple(state["inputs"]),
             honest_share=state["honest_share"],
             rate=state["rate"],
+            crosses=tuple((one, other) for one, other in state.get("crosses", ())),
         )
         model.lessons, model._honest = state["lessons"], state["honest"]
         model._bins = {name: Bins.restored(state["bins"][name]) for name in model.inputs}
@@ -214,23 +344,7 @@ class BinnedRegression:
         return model
 
 
-def _opened(stored: bytes) -> dict[str, Any]:
-    """The state behind the header."""
-    if stored[:3] != MAGIC or len(stored) < 4:
-        raise ModelError(
-            f"a stored model begins with {MAGIC!r} and a version, got {stored[:4]!r}: "
-            "it is damaged or something else; take an older snapshot"
-        )
-    if stored[3] != VERSION:
-        raise ModelError(
-            f"a stored model has format {stored[3]}, this program reads {VERSION}: "
-            "run the program that wrote it"
-        )
-    state: dict[str, Any] = orjson.loads(stored[4:])
-    return state
-
-
-#: What the champion looks at. A name here must stand in ``catalogue.py`` (a test sees to it).
+#: What the regressions look at. A name here must stand in ``catalogue.py`` (a test sees to it).
 INPUTS: Final = (
     "event.amount",
     "event.hour",
@@ -291,22 +405,3 @@ INPUTS: Final = (
     "payee.quiet_fraud_age.37d",
     "payee.since_quiet_fraud.37d",
 )
-
-
-def binned() -> BinnedRegression:
-    """Each feature by itself. Pairs of features were tried and gained nothing beside these."""
-    return BinnedRegression("binned", INPUTS)
-
-
-#: The models, the champion first. Each is made without a lesson.
-MODELS: tuple[tuple[str, Callable[[], BinnedRegression]], ...] = (("binned", binned),)
-
-
-def champion() -> BinnedRegression:
-    """The model whose score decides, before its first lesson."""
-    return MODELS[0][1]()
-
-
-def load(stored: bytes) -> BinnedRegression:
-    """Any stored model of the catalogue."""
-    return BinnedRegression.load(stored)

@@ -69,7 +69,7 @@ class Parts:
 
 def stages(settings: Settings, rules: RuleSet, parts: Parts) -> Stages:
     """Assemble the way from its parts."""
-    from features import anomaly, model  # River alone takes a second to import
+    from features import anomaly, models  # River alone takes a second to import
 
     engine = settings.engine
     tiers = []
@@ -98,8 +98,8 @@ def stages(settings: Settings, rules: RuleSet, parts: Parts) -> Stages:
         inlet=parts.inlet,
         tiers=tiers,
         model=Scoring(
-            model.champion,
-            model.load,
+            models.champion,
+            models.load,
             parts.snapshots,
             parts.journal,
             parts.tick_ns,

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import cast
 
-from features import model, surface
+from features import models, surface
 from features.anomaly import HalfSpaceTrees
 from features.catalogue import DESCRIBERS
 from features.describer import Profile
@@ -23,7 +23,7 @@ from risk.policy import RuleSet, judge
 
 def run(facts: Iterable[Fact], rules: RuleSet) -> tuple[float, Counter[str], float]:
     """Walk the facts; gives the seconds, the outcomes, and the sum of all probabilities."""
-    champion = model.champion()
+    champion = models.champion()
     held = [defaultdict[str, Profile](describer.new) for describer in DESCRIBERS]
     talks, wait = defaultdict[str, Conversation](Conversation), rules.policy.answer_within_us
     scored: dict[str, tuple[Moment, Values]] = {}

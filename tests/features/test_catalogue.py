@@ -11,7 +11,7 @@ import pytest
 from features import asks, surface
 from features.catalogue import BY_NAME, CUSTOMER, DESCRIBERS, FEATURES
 from features.describer import Describer, Profile, ProfileError
-from features.model import INPUTS, MODELS
+from features.models import MODELS
 from features.moment import DAY, HOUR, SECOND
 from tests.features.reference import MEANINGS, Paid, Said
 
@@ -173,9 +173,10 @@ def test_the_catalogue_is_complete() -> None:
 
 def test_what_the_models_look_at_is_described() -> None:
     """A model's inputs are names of the catalogue."""
-    assert set(INPUTS) <= set(BY_NAME)
-    for _, make in MODELS:
-        assert set(make().inputs) <= set(BY_NAME)
+    for recipe in MODELS:
+        model = recipe.make()
+        assert set(model.inputs) <= set(BY_NAME)
+        assert len(set(model.inputs)) == len(model.inputs)
 
 
 def test_the_hour_and_the_weekend_are_those_of_utc() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features import model as real
+from features import models as real
 from flows import score
 from flows.score import Kept, Learnt, ModelLogic, Scoring, Snapshots, lesson_json
 from flows.walk import Described, Scored, Values
