@@ -116,6 +116,36 @@ def decode_slowly(leaf: bytes) -> dict[str, Any]:
     return record
 
 
+def settled(value: dict[str, Any]) -> dict[str, Any]:
+    """`plain_object`, but the same object where nothing has to be changed."""
+    return value if _is_settled(value, 0) else plain_object(value)
+
+
+def _is_settled(value: dict[str, Any], depth: int) -> bool:
+    try:
+        if depth > DEEPEST or not "".join(value).isascii():
+            return False
+    except TypeError:  # a key that is no string: told of by `plain_object`
+        return False
+    return _are_settled(value.values(), depth)
+
+
+def _are_settled(values: Iterable[Any], depth: int) -> bool:
+    for item in values:
+        kind = type(item)
+        if kind is str or item is None or kind is bool:
+            continue
+        if kind is dict:
+            if not _is_settled(item, depth + 1):
+                return False
+        elif kind is list:
+            if depth >= DEEPEST or not _are_settled(item, depth + 1):
+                return False
+        elif kind is not int or not -MAX_INTEGER <= item <= MAX_INTEGER:
+            return False
+    return True
+
+
 def plain_object(value: dict[str, Any], depth: int = 0) -> dict[str, Any]:
     """`plain` of an object; its own loop, since every record passes here."""
     if depth > DEEPEST:

@@ -16,7 +16,8 @@ import base64
 import hmac
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -101,7 +102,9 @@ class Seals:
     def __init__(self, path: Path, kek: bytes, *, first_free: int | None = None) -> None:
         """`first_free` is the first number that the ledger has given to nobody; None reads only."""
         self._wrap = AESGCM(kek)
-        self._cache: dict[tuple[str, str], DataKey] = {}
+        self._cache: OrderedDict[tuple[str, str], DataKey] = OrderedDict()
+        self._subjects: Counter[str] = Counter()
+        self._ahead: dict[int, bytes | None] = {}
         self._retired: set[int] = set()
         self._fresh: dict[int, str] = {}
         self._spare: dict[int, bytes] = {}
@@ -132,22 +135,39 @@ class Seals:
         `latest` looks up (version, number) in the ledger. Who gets a key with `is_new` writes
         down whose it is, in the transaction of what it seals.
         """
-        found = self._cache.get((origin, subject))
-        if found is None:
-            known = latest()
-            wrapped = None if known is None else self._wrapped(known[1])
-            if known is None or wrapped is None or known[1] in self._retired:
-                found = self._take(origin, subject, 1 if known is None else known[0] + 1)
-            else:
-                found = self._unwrap(origin, subject, known[0], known[1], wrapped)
-            if len(self._cache) >= CACHED_KEYS:
-                self._forget_cached()
-            self._cache[origin, subject] = replace(found, is_new=False)
+        owner = (origin, subject)
+        found = self._cache.get(owner)
+        if found is not None:
+            self._cache.move_to_end(owner)
+            return found
+        known = latest()
+        wrapped = None if known is None else self._wrapped(known[1])
+        if known is None or wrapped is None or known[1] in self._retired:
+            found = self._take(origin, subject, 1 if known is None else known[0] + 1)
+        else:
+            found = self._unwrap(origin, subject, known[0], known[1], wrapped)
+        self._subjects[subject] += 1
+        self._cache[owner] = replace(found, is_new=False) if found.is_new else found
         return found
 
+    def knows(self, subject: str) -> bool:
+        """Whether a key of theirs is at hand."""
+        return subject in self._subjects
+
+    def read_ahead(self, numbers: Sequence[int]) -> None:
+        """Read these keys at once, for what is sealed next."""
+        self._ahead = {}
+        for start in range(0, len(numbers), 500):
+            part = numbers[start : start + 500]
+            sql = f"SELECT number, wrapped FROM keys WHERE number IN ({','.join('?' * len(part))})"  # noqa: S608  marks only
+            self._ahead.update(self._db.execute(sql, part).fetchall())
+
     def committed(self) -> None:
-        """The ledger has the rows of all keys handed out: the cache may be dropped from now on."""
+        """The ledger has the rows of all keys handed out; those longest unused may go."""
         self._fresh.clear()
+        self._ahead = {}
+        while len(self._cache) > CACHED_KEYS:
+            self._drop(next(iter(self._cache)))
 
     def key_of(self, origin: str, subject: str, version: int, number: int) -> DataKey:
         """A key that once was made; KeyMissing when it is destroyed."""
@@ -158,7 +178,8 @@ class Seals:
 
     def seal(self, key: DataKey, rid: str, path: str, value: str) -> dict[str, object]:
         """The sealed value as it stands in a leaf's `body.sealed[path]`."""
-        salt, nonce = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES)
+        drawn = os.urandom(SALT_BYTES + NONCE_BYTES)
+        salt, nonce = drawn[:SALT_BYTES], drawn[SALT_BYTES:]
         aad = f"{rid}|{path}|{key.subject}".encode()
         sealed = nonce + key.cipher.encrypt(nonce, salt + value.encode(), aad)
         entry: dict[str, object] = {
@@ -200,7 +221,7 @@ class Seals:
         """Use these keys of a subject no more; what the subject does next gets a new key."""
         self._retired.update(numbers)
         for owner in [owner for owner in self._cache if owner[1] == subject]:
-            del self._cache[owner]
+            self._drop(owner)
 
     def pending(self, subject: str) -> list[int]:
         """Keys handed out for a subject whose rows the ledger does not have yet."""
@@ -247,12 +268,15 @@ class Seals:
         commitment = commit_to_key(origin, subject, version, key)
         return DataKey(origin, subject, version, number, AESGCM(key), commitment, True)
 
-    def _forget_cached(self) -> None:
-        """Drop what the ledger can answer for again; rows not yet committed it can't."""
-        fresh = set(self._fresh)
-        self._cache = {owner: key for owner, key in self._cache.items() if key.number in fresh}
+    def _drop(self, owner: tuple[str, str]) -> None:
+        del self._cache[owner]
+        self._subjects[owner[1]] -= 1
+        if not self._subjects[owner[1]]:
+            del self._subjects[owner[1]]
 
     def _wrapped(self, number: int) -> bytes | None:
+        if number in self._ahead:
+            return self._ahead[number]
         row = self._db.execute("SELECT wrapped FROM keys WHERE number = ?", (number,)).fetchone()
         return None if row is None else row[0]
 

@@ -230,6 +230,15 @@ class Store:
         ).fetchone()
         return None if row is None else (row[0], row[1])
 
+    def latest_keys(self, subjects: Sequence[str]) -> dict[tuple[str, int], tuple[int, int]]:
+        """(version, number) of the newest data key of each (subject, log) that has one."""
+        sql = "SELECT subject, log, version, number FROM keys WHERE subject IN"
+        newest: dict[tuple[str, int], tuple[int, int]] = {}
+        for subject, log, version, number in self._select_in(sql, subjects):
+            if newest.get((subject, log), (0, 0)) < (version, number):
+                newest[subject, log] = (version, number)
+        return newest
+
     def keys_of(self, subject: str) -> list[int]:
         rows = self._db.execute("SELECT number FROM keys WHERE subject = ?", (subject,))
         return [row[0] for row in rows]

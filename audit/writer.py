@@ -27,45 +27,28 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import orjson
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from audit.errors import LedgerFailed, LedgerLocked, RecordRefused
+from audit.admit import Record
+from audit.errors import LedgerFailed, LedgerLocked
 from audit.keys import log_signer, read_or_make_secret
 from audit.leaf import (
     DEFAULT_CLASS,
-    FOLLOW_UP,
     FORMAT,
-    NO_PREVIOUS,
-    follow_up_of,
-    is_longer,
-    plain,
     plain_object,
     utc_text,
-    utc_time,
 )
 from audit.note import Signer, head_text
 from audit.publish import Publisher
-from audit.seal import DataKey, Seals, open_transport
-from audit.store import INDEX_MASK, LOG_SHIFT, Batch, Case, Log, Store
-from audit.tiles import MAX_LEAF, pack_entries, payload_file, write_atomically
-from audit.tree import Tree, leaf_hash, root_of
+from audit.seal import Seals
+from audit.sequence import ACTOR, Sequencer
+from audit.store import Batch, Log, Store
 
-Record = dict[str, Any]
 Clock = Callable[[], int]
 
-ACTOR = {"id": "ledger", "role": "writer", "type": "service"}
 COMMIT_RECORDS = 1_000
-CACHED_CASES = 100_000
 HEADS_EVERY = 3_600_000_000
 CLOCK_TOLERANCE = 500_000
-MOST_NAMED_HASHES = 500
-OWN_RID = "ledger/"
-_FIELDS = frozenset(
-    ["v", "kind", "rid", "tenant", "case", "class", "event", "subject", "actor", "at", "body"]
-) | frozenset(["payload", "grade", "strength", "sig", "personal"])
-_ACTOR = frozenset(["type", "id", "role"])
-_PLAIN_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.-")
 
 
 def wall_clock() -> int:
@@ -101,29 +84,25 @@ class Ledger:
         self._lock = threading.RLock()
         self._failed: BaseException | None = None
         try:
-            self._bank, self._tenant, self._class = origin_bank, tenant, default_class
+            self._tenant, self._class = tenant, default_class
             self._now, self._steady = now, steady
-            self._transport = AESGCM(transport_key)
             self._secret = read_or_make_secret(data / "secrets" / "ledger.key")
             self._signers: dict[int, Signer] = {}
             self._store = Store(self.path / "ledger.db")
             kek = read_or_make_secret(data / "secrets" / "ledger.kek")
             self._seals = Seals(self.path / "seals.db", kek, first_free=self._store.last_key() + 1)
-            self._logs = {log.log: log for log in self._store.logs()}
-            self._by_year = {(log.retention, log.year): log for log in self._logs.values()}
-            self._cases: dict[str, Case] = {}
-            self._next_case = self._store.last_case_no() + 1
+            self._order = Sequencer(
+                self.path,
+                store=self._store,
+                seals=self._seals,
+                transport=AESGCM(transport_key),
+                bank=origin_bank,
+                tenant=tenant,
+                retention=default_class,
+            )
             self._last_ts = int(self._store.meta("ts", 0))
-            self._starts = int(self._store.meta("starts", 0)) + 1
-            self._stream_id = str(self._store.meta("stream", "0-0"))
-            self._changed = {
-                log.log: set() if log.stopped else self._store.changed_since(log.log, log.heads)
-                for log in self._logs.values()
-            }
-            self.dropped = self.refused = 0
-            self._own_records = self._years_due = 0
+            self._years_due = 0
             self._finish_erasures()
-            self._absent: set[str] = set()
             self.publisher = Publisher(
                 self.path,
                 lambda origin: log_signer(self._secret, origin).verifier.vkey,
@@ -137,7 +116,17 @@ class Ledger:
     @property
     def stream_id(self) -> str:
         """The last id of the inlet's stream whose records are durable."""
-        return self._stream_id
+        return self._order.stream
+
+    @property
+    def dropped(self) -> int:
+        """How many records came again."""
+        return self._order.dropped
+
+    @property
+    def refused(self) -> int:
+        """How many could be no record."""
+        return self._order.refused
 
     @property
     def is_open(self) -> bool:
@@ -156,7 +145,7 @@ class Ledger:
             for start in range(0, len(records), COMMIT_RECORDS):
                 part = records[start : start + COMMIT_RECORDS]
                 last = start + COMMIT_RECORDS >= len(records)
-                self._commit(partial(self._take, part), last, stream_id)
+                self._commit(partial(self._order.take, part), last, stream_id)
             if not records and stream_id is not None:
                 self._commit(lambda batch: None, True, stream_id)
 
@@ -186,8 +175,9 @@ class Ledger:
             now = self._now()
             due = [
                 log
-                for log in self._logs.values()
-                if self._changed.get(log.log) and now - self._heads_ts[log.log] >= HEADS_EVERY
+                for log in self._order.logs.values()
+                if self._order.changed.get(log.log)
+                and now - self._order.heads_ts[log.log] >= HEADS_EVERY
             ]
             if due:
                 self._commit(partial(self._write_all_heads, due))
@@ -195,9 +185,13 @@ class Ledger:
                 self._years_due = now + HEADS_EVERY
                 self._end_years()
 
+    def _write_all_heads(self, logs: Sequence[Log], batch: Batch) -> None:
+        for log in logs:
+            self._order.write_heads(batch, log)
+
     def _end_years(self) -> None:
         year = int(utc_text(max(self._last_ts, self._now()))[:4])
-        old = [log for log in self._logs.values() if log.year < year and not log.closed]
+        old = [log for log in self._order.logs.values() if log.year < year and not log.closed]
         if any(not self._store.has_open_case(log.log) for log in old):
             self._commit(self._close_years)
             self.publisher.publish(keep=True)
@@ -209,9 +203,9 @@ class Ledger:
             self._commit(partial(self._note, kind, plain_object(body)))
 
     def _note(self, kind: str, body: Record, batch: Batch) -> None:
-        log = self._log_for(self._class)
-        self._begin(batch, log)
-        self._write(batch, log, kind, body)
+        log = self._order.log_for(self._class)
+        self._order.begin(batch, log)
+        self._order.write(batch, log, kind, body)
 
     def publish(self) -> None:
         """Bring tiles and checkpoints up to the last commit."""
@@ -220,8 +214,8 @@ class Ledger:
     def position_of(self, case: str) -> tuple[str, int] | None:
         """(origin, next case_seq) of a case, for tests and consoles; None when unknown."""
         with self._lock:
-            found = self._find(case)
-            return None if found is None else (self._logs[found.log].origin, found.seq + 1)
+            found = self._order.find(case)
+            return None if found is None else (self._order.logs[found.log].origin, found.seq + 1)
 
     def close(self) -> None:
         """Orderly end: heads, `log.stop`, publication; then another writer may start."""
@@ -250,53 +244,46 @@ class Ledger:
     def _open(self) -> None:
         now = self._now()
         self._clock_offset = now - self._steady()
-        self._heads_ts = dict.fromkeys(self._logs, now)
+        self._order.heads_ts = dict.fromkeys(self._order.logs, now)
         self._years_due = now + HEADS_EVERY
         before = self._last_ts
 
         def begin(batch: Batch) -> None:
-            for log in list(self._logs.values()):
+            for log in list(self._order.logs.values()):
                 if not log.stopped:
                     gap = {
                         "last": log.size - 1,
                         "last_ts": utc_text(log.ts),
-                        "stream": self._stream_id,
+                        "stream": self._order.stream,
                     }
-                    self._write(batch, log, "log.gap", gap)
+                    self._order.write(batch, log, "log.gap", gap)
                     log.stopped = True
-                    self._begin(batch, log)
-            self._begin(batch, self._log_for(self._class))
+                    self._order.begin(batch, log)
+            self._order.begin(batch, self._order.log_for(self._class))
             self._close_years(batch)
             if now < before - CLOCK_TOLERANCE:
                 self._step(batch, before, now)
 
         self._commit(begin)
 
-    def _begin(self, batch: Batch, log: Log) -> None:
-        if log.stopped:
-            log.stopped = False
-            self._heads_ts[log.log] = self._last_ts
-            body = {"format": FORMAT, "start": self._starts, "stream": self._stream_id}
-            self._write(batch, log, "log.start", body)
-
     def _stop(self, batch: Batch) -> None:
-        for log in self._logs.values():
+        for log in self._order.logs.values():
             if not log.stopped:
-                if self._changed.get(log.log):
-                    self._write_heads(batch, log)
-                self._write(batch, log, "log.stop", {"start": self._starts})
+                if self._order.changed.get(log.log):
+                    self._order.write_heads(batch, log)
+                self._order.write(batch, log, "log.stop", {"start": self._order.starts})
                 log.stopped = True
 
     def _close_years(self, batch: Batch) -> bool:
         """Close the logs of past years whose last case is closed: a final `log.stop`."""
-        year, any_closed = int(self._ts[:4]), False
-        for log in list(self._logs.values()):
+        year, any_closed = int(self._order.ts[:4]), False
+        for log in list(self._order.logs.values()):
             if log.year >= year or log.closed or self._is_open(batch, log):
                 continue
-            self._begin(batch, log)
-            if self._changed.get(log.log):
-                self._write_heads(batch, log)
-            self._write(batch, log, "log.stop", {"final": True, "start": self._starts})
+            self._order.begin(batch, log)
+            if self._order.changed.get(log.log):
+                self._order.write_heads(batch, log)
+            self._order.write(batch, log, "log.stop", {"final": True, "start": self._order.starts})
             log.stopped = log.closed = any_closed = True
         return any_closed
 
@@ -324,10 +311,10 @@ class Ledger:
         try:
             now = self._now()
             self._last_ts = max(self._last_ts, now)
-            self._ts = utc_text(self._last_ts)
+            self._order.at(self._last_ts)
             self._watch_clock(batch, now)
             if last and stream_id is not None:
-                self._stream_id = stream_id
+                self._order.stream = stream_id
             fill(batch)
             for log in batch.logs.values():
                 log.ts = self._last_ts
@@ -335,7 +322,11 @@ class Ledger:
                 log.note = text + "\n" + self._signer(log).sign(text)
             self._store.commit(
                 batch,
-                [("ts", self._last_ts), ("starts", self._starts), ("stream", self._stream_id)],
+                [
+                    ("ts", self._last_ts),
+                    ("starts", self._order.starts),
+                    ("stream", self._order.stream),
+                ],
             )
             self._seals.committed()
             for _, _, keys in batch.erasures:
@@ -343,9 +334,7 @@ class Ledger:
         except BaseException as error:
             self._failed = error
             raise
-        if len(self._cases) > CACHED_CASES:
-            self._cases.clear()
-            self._absent.clear()
+        self._order.forget_some()
 
     def _watch_clock(self, batch: Batch, now: int) -> None:
         offset = now - self._steady()
@@ -356,431 +345,14 @@ class Ledger:
 
     def _step(self, batch: Batch, expected: int, now: int) -> None:
         body = {"by_us": now - expected, "clock": utc_text(now), "expected": utc_text(expected)}
-        log = self._log_for(self._class)
-        self._begin(batch, log)
-        self._write(batch, log, "clock.step", body)
+        log = self._order.log_for(self._class)
+        self._order.begin(batch, log)
+        self._order.write(batch, log, "clock.step", body)
 
     def _signer(self, log: Log) -> Signer:
         found = self._signers.get(log.log)
         if found is None:
             found = self._signers[log.log] = log_signer(self._secret, log.origin)
-        return found
-
-    # sequencing
-
-    def _take(self, records: Sequence[Record], batch: Batch) -> None:
-        rids, cases, events = [], [], []
-        for record in records:
-            if type(record) is dict:
-                rid, case = record.get("rid"), record.get("case")
-                if type(rid) is str:
-                    rids.append(rid)
-                if type(case) is str and case not in self._cases:
-                    cases.append(case)
-                if record.get("kind") == "decision" and type(record.get("event")) is str:
-                    events.append(record["event"])
-        known = self._store.known_rids(rids)
-        decided = self._store.decided(events) if events else {}
-        if cases:
-            for found in self._store.cases(cases):
-                self._cases[found.name] = found
-            # A name that is now neither here nor there is a new case.
-            self._absent = {case for case in cases if case not in self._cases}
-        else:
-            self._absent = set()
-        for record in records:
-            rid = record.get("rid") if type(record) is dict else None
-            if type(rid) is str:
-                if rid in known:
-                    self.dropped += 1
-                    continue
-                known.add(rid)
-            try:
-                self._take_one(batch, record, decided)
-            except RecordRefused as refusal:
-                self._refuse(batch, record, rid, refusal.why)
-
-    def _take_one(self, batch: Batch, record: Record, decided: dict[str, int]) -> None:
-        leaf = self._check(record)
-        kind, name, event = leaf["kind"], leaf["case"], leaf["event"]
-        if kind == "decision" and event is not None and event in decided:
-            raise RecordRefused(
-                f"event {event} has its decision at record {decided[event] % (1 << LOG_SHIFT)}"
-            )
-        personal = record.get("personal")
-        opened = self._open_personal(personal) if personal else None
-        demanded = record.get("class")
-        retention = demanded or self._class
-        case = None
-        if name is None:
-            log = self._log_for(retention)
-        else:
-            case = self._case_for(batch, name, retention, leaf, demanded)
-            if demanded and is_longer(demanded, self._logs[case.log].retention):
-                self._move(batch, case, demanded)
-            log = self._logs[case.log]
-        self._begin(batch, log)
-        if opened:
-            leaf["body"]["sealed"] = self._seal(batch, log, leaf["rid"], opened)
-        position = self._place(batch, log, case, leaf)
-        if kind == "decision" and event is not None:
-            decided[event] = position
-            batch.decisions.append((event, position))
-        elif kind == "key.destroyed" and leaf["subject"]:
-            subject = leaf["subject"]
-            numbers = [*self._store.keys_of(subject), *self._seals.pending(subject)]
-            self._seals.retire(subject, numbers)
-            batch.erasures.append((position, subject, json.dumps(numbers)))
-
-    def _check(self, record: Record) -> Record:
-        """The producer's fields as a leaf without the writer's; RecordRefused names the fault."""
-        check_fields(record)
-        if record["tenant"] != self._tenant:
-            raise RecordRefused(f"tenant is {self._tenant}, got {record['tenant']!r}")
-        leaf: Record = {
-            "actor": plain_object(record["actor"]),
-            "at": utc_time(record.get("at")),
-            "body": plain_object(record.get("body") or {}),
-            "case": record.get("case"),
-            "event": record.get("event"),
-            "grade": record["grade"],
-            "kind": record["kind"],
-            "payload": plain(record["payload"]) if record.get("payload") else [],
-            "rid": record["rid"],
-            "subject": record.get("subject"),
-            "tenant": self._tenant,
-            "v": FORMAT,
-        }
-        for key in ("strength", "sig"):
-            if record.get(key) is not None:
-                leaf[key] = plain(record[key])
-        if "sealed" in leaf["body"]:
-            raise RecordRefused("body.sealed is the ledger's own; hand values in by `personal`")
-        return leaf
-
-    def _open_personal(self, personal: Any) -> list[tuple[str, str, str]]:
-        """(path, subject, value) of each value that came sealed for the way."""
-        if type(personal) is not dict:
-            raise RecordRefused("personal is {path: {subject, sealed}}")
-        opened = []
-        for path, entry in personal.items():
-            subject = entry.get("subject") if type(entry) is dict else None
-            sealed = entry.get("sealed") if type(entry) is dict else None
-            if type(subject) is not str or type(sealed) is not str or "|" in path + subject:
-                raise RecordRefused(f"personal value {path!r} is {{subject, sealed}}, no '|' in it")
-            if not path.isascii():
-                raise RecordRefused(f"a key is an ASCII string, got {path!r}")
-            opened.append((path, subject, open_transport(self._transport, sealed, path)))
-        return opened
-
-    def _seal(self, batch: Batch, log: Log, rid: str, opened: list[tuple[str, str, str]]) -> Record:
-        sealed = {}
-        for path, subject, value in opened:
-            key = self._key_for(batch, log, subject)
-            sealed[path] = self._seals.seal(key, rid, path, value)
-        return sealed
-
-    def _key_for(self, batch: Batch, log: Log, subject: str) -> DataKey:
-        """A subject's data key; `key.created` goes in front of its first use in a log."""
-        key = self._seals.key_for(
-            log.origin, subject, partial(self._latest_key, batch, log.log, subject)
-        )
-        if key.is_new:
-            batch.keys.append((subject, log.log, key.version, key.number))
-            rid = f"{OWN_RID}{log.origin}/{subject}/{key.version}/key.created"
-            body = {"com": key.commitment, "version": key.version}
-            self._write(batch, log, "key.created", body, rid=rid, subject=subject)
-        return key
-
-    def _latest_key(self, batch: Batch, log: int, subject: str) -> tuple[int, int] | None:
-        if batch.erasures:  # only then may a key of this very commit have left the cache
-            pending = [row[2:] for row in batch.keys if row[0] == subject and row[1] == log]
-            if pending:
-                return max(pending)
-        return self._store.latest_key(log, subject)
-
-    def _find(self, name: str) -> Case | None:
-        found = self._cases.get(name)
-        if found is None and name not in self._absent:
-            rows = self._store.cases([name])
-            if rows:
-                found = self._cases[name] = rows[0]
-        return found
-
-    def _case_for(
-        self, batch: Batch, name: str, retention: str, leaf: Record, demanded: str | None
-    ) -> Case:
-        """The open case that takes this record; opened here when there is none."""
-        case = self._find(name)
-        if case is None or not case.seq:
-            if FOLLOW_UP in name:
-                raise RecordRefused(f"there is no case {name}; follow-ups are the ledger's to open")
-            case = case or self._new_case(name, self._log_for(retention), leaf["event"])
-            if leaf["kind"] == "case.opened":
-                leaf["body"].setdefault("class", retention)
-            else:
-                body = {"class": retention, "unannounced": True}
-                self._open_case(batch, case, body, leaf)
-            return case
-        if leaf["kind"] == "case.opened":
-            raise RecordRefused(f"case {name} is open since its record 1")
-        while case.closed:
-            following = follow_up_of(case.name)
-            found = self._find(following)
-            if found is None:
-                before, kept = case, self._logs[case.log].retention
-                longer = demanded is not None and is_longer(demanded, kept)
-                kept = demanded if demanded is not None and longer else kept
-                case = self._new_case(following, self._log_for(kept), before.event)
-                body = {"class": kept, "follows": before.name, "last": before.prev.hex()}
-                self._open_case(batch, case, body, leaf)
-                if longer:
-                    self._carry(batch, case, self._family(before))
-            else:
-                case = found
-        leaf["case"] = case.name
-        return case
-
-    def _new_case(self, name: str, log: Log, event: str | None) -> Case:
-        case = Case(self._next_case, name, log.log, 0, bytes(32), False, event)
-        self._next_case += 1
-        self._cases[name] = case
-        return case
-
-    def _open_case(self, batch: Batch, case: Case, body: Record, leaf: Record) -> None:
-        log = self._logs[case.log]
-        self._begin(batch, log)
-        rid = f"ledger/{case.name}/case.opened"
-        opened = self._own_leaf("case.opened", body, rid)
-        opened |= {"case": case.name, "event": case.event, "subject": leaf["subject"]}
-        self._place(batch, log, case, opened)
-
-    # moving to a longer class
-
-    def _move(self, batch: Batch, case: Case, retention: str) -> None:
-        """Go on with an open case in a longer log: `case.moved` ends it here and begins it there.
-
-        The one here says where to; the one there names where from, and carries every leaf.
-        """
-        old = self._logs[case.log]
-        new = self._log_for(retention, old.year)
-        self._begin(batch, old)
-        self._write_moved(batch, case, old, {"to": new.origin})
-        self._changed[old.log].discard(case.case_no)
-        self._begin(batch, new)
-        case.log = new.log
-        self._carry(batch, case, [case])
-
-    def _family(self, last: Case) -> list[Case]:
-        """A closed case and those it follows, first one first."""
-        family, name = [last], last.name
-        while FOLLOW_UP in name:
-            base, _, number = name.rpartition(FOLLOW_UP)
-            name = base if number == "2" else f"{base}{FOLLOW_UP}{int(number) - 1}"
-            before = self._find(name)
-            if before is None:
-                break
-            family.insert(0, before)
-        return family
-
-    def _carry(self, batch: Batch, case: Case, sources: Sequence[Case]) -> None:
-        """Write `case.moved` in the case's own log, with the leaves of the cases it comes from."""
-        log = self._logs[case.log]
-        places: dict[str, Record] = {}
-        leaves: list[bytes] = []
-        for source in sources:
-            rows = dict(self._store.records_of(source.case_no))
-            rows |= {row[0]: row[5] for row in batch.records if row[2] == source.case_no}
-            read = [(json.loads(leaf), position, leaf) for position, leaf in rows.items()]
-            for record, position, leaf in sorted(read, key=lambda row: int(row[0]["case_seq"])):
-                held = self._logs[position >> LOG_SHIFT]
-                place = places.setdefault(held.origin, {"hashes": [], "indices": []})
-                place["hashes"].append(leaf_hash(leaf).hex())
-                place["indices"].append(position & INDEX_MASK)
-                leaves.append(leaf)
-                self._copy_payloads(record, held, log)
-        packed = pack_entries(leaves)
-        digest = sha256(packed).hexdigest()
-        write_atomically(payload_file(self.directory(log), digest), packed, durable=True)
-        origins = [{"origin": origin, **place} for origin, place in places.items()]
-        if len(leaves) > MOST_NAMED_HASHES:  # a leaf has its limit; the carried leaves give them
-            origins = [{**place, "hashes": None} for place in origins]
-        payload = [{"path": "leaves", "sha256": digest, "size": len(packed)}]
-        self._write_moved(batch, case, log, {"from": origins}, payload)
-
-    def _copy_payloads(self, record: Record, old: Log, new: Log) -> None:
-        for digest in [entry["sha256"] for entry in record["payload"]]:
-            target = payload_file(self.directory(new), digest)
-            if old is not new and not target.exists():
-                data = payload_file(self.directory(old), digest).read_bytes()
-                write_atomically(target, data, durable=True)
-
-    def _write_moved(
-        self, batch: Batch, case: Case, log: Log, body: Record, payload: list[Record] | None = None
-    ) -> None:
-        rid = f"{OWN_RID}{case.name}/{case.seq + 1}/case.moved"
-        leaf = self._own_leaf("case.moved", body, rid)
-        leaf |= {"case": case.name, "event": case.event, "payload": payload or []}
-        self._place(batch, log, case, leaf)
-
-    def _place(self, batch: Batch, log: Log, case: Case | None, leaf: Record) -> int:
-        """Give a leaf its place in the case and the log; its position."""
-        if case is None:
-            leaf["case_seq"] = None
-            leaf["case_prev"] = None
-        else:
-            leaf["case_seq"] = case.seq + 1
-            leaf["case_prev"] = case.prev.hex() if case.seq else NO_PREVIOUS
-            if leaf["kind"] == "case.closed":
-                leaf["body"]["n"] = case.seq + 1
-        leaf["ts"] = self._ts
-        data = self._encode(leaf)
-        if len(data) > MAX_LEAF:
-            data = self._encode(self._outsource(batch, log, leaf))
-        hashed = leaf_hash(data)
-        position = log.log << LOG_SHIFT | log.tree.size
-        for height, n, node in log.tree.append(hashed):
-            batch.nodes.append((log.log, height >> 3, n, node))
-        batch.logs[log.log] = log
-        event = leaf["event"]
-        if case is not None:
-            case.seq += 1
-            case.prev = hashed
-            case.closed = leaf["kind"] == "case.closed"
-            batch.cases[case.name] = case
-            self._changed.setdefault(log.log, set()).add(case.case_no)
-            if event == case.event:
-                event = None
-        number = None if case is None else case.case_no
-        batch.records.append((position, leaf["kind"], number, event, hashed, data))
-        batch.rids.append((leaf["rid"], position))
-        return position
-
-    def _encode(self, leaf: Record) -> bytes:
-        try:
-            return orjson.dumps(leaf, option=orjson.OPT_SORT_KEYS)
-        except orjson.JSONEncodeError as error:
-            raise RecordRefused(f"the record is no JSON: {error}") from error
-
-    def _outsource(self, batch: Batch, log: Log, leaf: Record) -> Record:
-        """Move a body that is too large for a leaf to cas/, sealed under its subject's key."""
-        subject = leaf["subject"] or "log"
-        data = orjson.dumps(leaf["body"], option=orjson.OPT_SORT_KEYS)
-        key = self._key_for(batch, log, subject)
-        sealed = self._seals.seal_bytes(key, leaf["rid"], data)
-        digest = sha256(sealed).hexdigest()
-        write_atomically(payload_file(self.directory(log), digest), sealed, durable=True)
-        body: Record = {"cas": digest}
-        if leaf["kind"] == "case.closed":
-            body["n"] = leaf["body"]["n"]
-        entry = {"path": "body", "sha256": digest, "size": len(sealed), "subject": subject}
-        if key.version > 1:
-            entry["key"] = key.version
-        moved = leaf | {"body": body, "payload": [*leaf["payload"], entry]}
-        if len(self._encode(moved)) > MAX_LEAF:
-            raise RecordRefused("the record is larger than a leaf even without its body")
-        return moved
-
-    def _refuse(self, batch: Batch, record: Any, rid: str | None, why: str) -> None:
-        self.refused += 1
-        try:
-            kept = plain(record)
-            data = orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
-        except (RecordRefused, orjson.JSONEncodeError):
-            kept, data = None, repr(record).encode(errors="replace")
-        digest = sha256(data).hexdigest()
-        body: Record = {"rid": rid and rid[:512], "sha256": digest, "size": len(data), "why": why}
-        if kept is not None and len(data) < MAX_LEAF // 2:
-            body["record"] = kept
-        refused_rid = f"{OWN_RID}refused/{rid[:512] if rid else digest}"
-        if self._store.known_rids([refused_rid]) or refused_rid in dict(batch.rids):
-            self.dropped += 1
-            return
-        log = self._log_for(self._class)
-        self._begin(batch, log)
-        self._write(batch, log, "record.refused", body, rid=refused_rid)
-        if rid and len(rid) <= 512 and not rid.startswith(OWN_RID):
-            batch.rids.append((rid, batch.records[-1][0]))
-
-    # the writer's own records
-
-    def _write(
-        self,
-        batch: Batch,
-        log: Log,
-        kind: str,
-        body: Record,
-        *,
-        rid: str | None = None,
-        subject: str | None = None,
-    ) -> None:
-        if rid is None:
-            self._own_records += 1
-            rid = f"ledger/{log.origin}/{self._starts}/{self._own_records}/{kind}"
-        leaf = self._own_leaf(kind, body, rid)
-        leaf["subject"] = subject
-        self._place(batch, log, None, leaf)
-
-    def _own_leaf(self, kind: str, body: Record, rid: str) -> Record:
-        return {
-            "actor": ACTOR,
-            "at": self._ts,
-            "body": body,
-            "case": None,
-            "event": None,
-            "grade": 1,
-            "kind": kind,
-            "payload": [],
-            "rid": rid,
-            "subject": None,
-            "tenant": self._tenant,
-            "v": FORMAT,
-        }
-
-    def _write_all_heads(self, logs: Sequence[Log], batch: Batch) -> None:
-        for log in logs:
-            self._write_heads(batch, log)
-
-    def _write_heads(self, batch: Batch, log: Log) -> None:
-        """`case.heads`: where every case stands that changed since the last one."""
-        numbers = self._changed.pop(log.log, set())
-        stand = {case.case_no: case for case in self._store.cases_by_number(sorted(numbers))}
-        stand |= {c.case_no: c for c in batch.cases.values() if c.case_no in numbers}
-        lines = sorted(f"{case.name} {case.seq} {case.prev.hex()}" for case in stand.values())
-        listing = "".join(line + "\n" for line in lines).encode()
-        digest = sha256(listing).hexdigest()
-        write_atomically(payload_file(self.directory(log), digest), listing, durable=True)
-        body = {
-            "count": len(lines),
-            "from": utc_text(self._heads_ts[log.log]),
-            "list": digest,
-            "root": root_of(leaf_hash(line.encode()) for line in lines).hex(),
-            "to": self._ts,
-        }
-        self._heads_ts[log.log] = self._last_ts
-        log.heads = log.size
-        self._write(batch, log, "case.heads", body)
-
-    # logs
-
-    def directory(self, log: Log) -> Path:
-        return self.path / log.tenant / log.retention / str(log.year)
-
-    def _log_for(self, retention: str, opened: int | None = None) -> Log:
-        """The log of a class and a year: this one, or the one that a case was opened in."""
-        year = opened or int(self._ts[:4])
-        found = self._by_year.get((retention, year))
-        if found is not None and found.closed:
-            year = int(self._ts[:4])
-            found = self._by_year.get((retention, year))
-        if found is None:
-            number = max(self._logs, default=0) + 1
-            origin = f"{self._bank}/ringback/{self._tenant}/{retention}/{year}"
-            found = Log(number, origin, self._tenant, retention, year, Tree(), 0, "", True)
-            self._logs[number] = found
-            self._by_year[retention, year] = found
-            self._changed[number] = set()
-            self._heads_ts[number] = self._last_ts
         return found
 
 
@@ -832,84 +404,6 @@ def run_writer(
         if published.ident is not None:
             published.join()
         ledger.close()
-
-
-def check_fields(record: Any) -> None:
-    """RecordRefused names the first field of a producer's record that can't be."""
-    if type(record) is not dict:
-        raise RecordRefused("a record is a JSON object")
-    if _is_sound(record):
-        return
-    if not _FIELDS.issuperset(record):
-        strange = sorted(str(key) for key in set(record) - _FIELDS)
-        raise RecordRefused(f"unknown fields {', '.join(strange)}")
-    for key, holds, needed in _CHECKS:
-        if not holds(record.get(key)):
-            raise RecordRefused(f"{key} is {needed}, got {str(record.get(key))[:80]!r}")
-
-
-def _is_sound(record: Record) -> bool:
-    """The same checks at once, for the common record; what fails here is asked in detail."""
-    get = record.get
-    rid, case, event, subject = get("rid"), get("case"), get("event"), get("subject")
-    kind, tenant, retention = get("kind"), get("tenant"), get("class")
-    if not (type(kind) is str and type(tenant) is str and type(rid) is str):
-        return False
-    if not (retention is None or type(retention) is str):
-        return False
-    if (kind, tenant, retention) not in _sound_names:
-        if not (_is_name(kind) and _is_name(tenant) and (retention is None or _is_name(retention))):
-            return False
-        if len(_sound_names) < 10_000:
-            _sound_names.add((kind, tenant, retention))
-    actor, grade = get("actor"), get("grade")
-    return (
-        _FIELDS.issuperset(record)
-        and type(get("v")) is int
-        and get("v") == FORMAT
-        and 0 < len(rid) <= 512
-        and not rid.startswith(OWN_RID)
-        and (case is None or (type(case) is str and 0 < len(case) <= 256))
-        and (event is None or (type(event) is str and 0 < len(event) <= 256))
-        and (subject is None or (type(subject) is str and 0 < len(subject) <= 256))
-        and type(grade) is int
-        and 1 <= grade <= 3
-        and type(actor) is dict
-        and actor.keys() == _ACTOR
-        and type(get("body")) is dict
-        and type(get("payload")) is list
-    )
-
-
-_sound_names: set[tuple[str, str, str | None]] = set()
-
-
-def _is_name(value: object) -> bool:
-    return type(value) is str and 0 < len(value) <= 64 and _PLAIN_NAME.issuperset(value)
-
-
-def _is_rid(value: object) -> bool:
-    return type(value) is str and 0 < len(value) <= 512 and not value.startswith(OWN_RID)
-
-
-def _is_reference(value: object) -> bool:
-    return value is None or (type(value) is str and 0 < len(value) <= 256)
-
-
-_CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("v", lambda value: type(value) is int and value == FORMAT, f"{FORMAT}"),
-    ("kind", _is_name, "a lower-case name"),
-    ("rid", _is_rid, f"a string of 1 to 512 characters that does not begin with {OWN_RID}"),
-    ("tenant", _is_name, "a lower-case name"),
-    ("case", _is_reference, "null or a string of 1 to 256 characters"),
-    ("event", _is_reference, "null or a string of 1 to 256 characters"),
-    ("subject", _is_reference, "null or a string of 1 to 256 characters"),
-    ("class", lambda value: value is None or _is_name(value), "a lower-case name"),
-    ("grade", lambda value: type(value) is int and 1 <= value <= 3, "1, 2 or 3"),
-    ("actor", lambda value: type(value) is dict and value.keys() == _ACTOR, "{type, id, role}"),
-    ("body", lambda value: value is None or type(value) is dict, "an object"),
-    ("payload", lambda value: value is None or type(value) is list, "a list"),
-)
 
 
 def _own(path: Path) -> int:

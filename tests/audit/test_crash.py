@@ -25,8 +25,8 @@ def record_kinds(data: Path) -> list[str]:
 
 
 POINTS = [
-    ("audit.writer.Ledger._take", "before"),
-    ("audit.writer.Ledger._take", "after"),
+    ("audit.sequence.Sequencer.take", "before"),
+    ("audit.sequence.Sequencer.take", "after"),
     ("audit.seal.Seals.refill", "before"),
     ("audit.seal.Seals.refill", "after"),
     ("audit.store.Store.commit", "before"),
