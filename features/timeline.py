@@ -24,6 +24,8 @@ FINENESS: Final = 8
 #: An amount beyond this (either way) counts as this: totals must fit 64 bits whatever is sent.
 LARGEST: Final = 1 << 50
 
+_NO_LOW: Final = LARGEST + 1
+_NO_HIGH: Final = -_NO_LOW
 _NOTHING: Final = -(1 << 63)  # in the column of amounts: this payment had no amount
 _SIZES: Final = Struct("<qII")
 _BUCKET: Final = Struct("<qqQQ16s16s")
@@ -36,7 +38,17 @@ Tally = tuple[int, int, int]
 class _Buckets:
     """The older entries of a busy entity, merged; sorted by ``last``."""
 
-    __slots__ = ("_running", "counts", "firsts", "lasts", "priced", "squares", "totals")
+    __slots__ = (
+        "_running",
+        "counts",
+        "firsts",
+        "highs",
+        "lasts",
+        "lows",
+        "priced",
+        "squares",
+        "totals",
+    )
 
     def __init__(self) -> None:
         self.firsts: list[int] = []
@@ -45,17 +57,22 @@ class _Buckets:
         self.priced: list[int] = []
         self.totals: list[int] = []
         self.squares: list[int] = []
+        self.lows: list[int] = []  # LARGEST + 1 where there is no amount
+        self.highs: list[int] = []  # -LARGEST - 1 where there is none
         self._running: tuple[list[int], list[int], list[int], list[int]] | None = None
 
     def add(self, time: int, amount: int | None) -> None:
         """Take in one entry: in the bucket that spans its time, else as one of its own."""
         at = bisect_left(self.lasts, time)
         worth, priced = (0, 0) if amount is None else (amount, 1)
+        low, high = (_NO_LOW, _NO_HIGH) if amount is None else (amount, amount)
         if at < len(self.lasts) and self.firsts[at] <= time:
             self.counts[at] += 1
             self.priced[at] += priced
             self.totals[at] += worth
             self.squares[at] += worth * worth
+            self.lows[at] = min(self.lows[at], low)
+            self.highs[at] = max(self.highs[at], high)
         else:
             self.firsts.insert(at, time)
             self.lasts.insert(at, time)
@@ -63,6 +80,8 @@ class _Buckets:
             self.priced.insert(at, priced)
             self.totals.insert(at, worth)
             self.squares.insert(at, worth * worth)
+            self.lows.insert(at, low)
+            self.highs.insert(at, high)
         self._running = None
 
     def merge(self, newest: int) -> None:
@@ -74,6 +93,8 @@ class _Buckets:
             self.priced,
             self.totals,
             self.squares,
+            self.lows,
+            self.highs,
             strict=True,
         )
         out: list[list[int]] = []
@@ -85,10 +106,13 @@ class _Buckets:
                 top[3] += row[3]
                 top[4] += row[4]
                 top[5] += row[5]
+                top[6] = min(top[6], row[6])
+                top[7] = max(top[7], row[7])
             else:
                 out.append(list(row))
-        columns = [list(column) for column in zip(*out, strict=True)] if out else [[]] * 6
-        self.firsts, self.lasts, self.counts, self.priced, self.totals, self.squares = columns
+        columns = [list(column) for column in zip(*out, strict=True)]
+        self.firsts, self.lasts, self.counts, self.priced = columns[:4]
+        self.totals, self.squares, self.lows, self.highs = columns[4:]
         self._running = None
 
     def forget(self, horizon: int) -> None:
@@ -102,6 +126,8 @@ class _Buckets:
                 self.priced,
                 self.totals,
                 self.squares,
+                self.lows,
+                self.highs,
             ):
                 del column[:gone]
             self._running = None
@@ -126,6 +152,14 @@ class _Buckets:
             squares[high] - squares[low],
         )
 
+    def extremes(self, after: int, until: int) -> tuple[int, int]:
+        """Least and greatest amount of the buckets that end in (after, until]."""
+        low, high = bisect_right(self.lasts, after), bisect_right(self.lasts, until)
+        return (
+            min(self.lows[low:high], default=_NO_LOW),
+            max(self.highs[low:high], default=_NO_HIGH),
+        )
+
 
 class Timeline:
     """Times and amounts of one entity's past, kept ``keep`` microseconds back from the newest.
@@ -135,9 +169,10 @@ class Timeline:
     too, so that "since last" has an answer after any silence.
     """
 
-    __slots__ = ("_amounts", "_buckets", "_first", "_nulls", "_running", "_times")
+    __slots__ = ("_amounts", "_buckets", "_exact", "_first", "_nulls", "_running", "_times")
 
-    def __init__(self) -> None:
+    def __init__(self, exact: int | None = None) -> None:
+        self._exact = exact or EXACT  # so many entries are kept as they are
         self._times = array("q")
         self._amounts = array("q")
         self._running = array("q", (0,))
@@ -177,7 +212,7 @@ class Timeline:
         horizon = times[-1] - keep
         if times[0] <= horizon or self._buckets is not None:
             self._forget(horizon)
-        if len(times) > EXACT:
+        if len(times) > self._exact:
             self._coarsen()
 
     def _forget(self, horizon: int) -> None:
@@ -264,6 +299,20 @@ class Timeline:
             amounts = array("q", (amount for amount in amounts if amount != _NOTHING))
         return amounts
 
+    def extremes(self, after: int, until: int) -> tuple[int, int] | None:
+        """Least and greatest amount of (after, until]; None without any."""
+        amounts = self.amounts(after, until)
+        low, high = min(amounts, default=_NO_LOW), max(amounts, default=_NO_HIGH)
+        if self._buckets is not None and bisect_right(self._times, after) == 0:
+            older_low, older_high = self._buckets.extremes(after, until)
+            low, high = min(low, older_low), max(high, older_high)
+        return None if low > high else (low, high)
+
+    def times(self, after: int, until: int) -> array[int]:
+        """The times in (after, until], sorted; of a busy entity the exact ones alone."""
+        times = self._times
+        return times[bisect_right(times, after) : bisect_right(times, until)]
+
     def last(self, until: int) -> int | None:
         """The time of the latest entry at or before ``until``."""
         at = bisect_right(self._times, until)
@@ -315,12 +364,13 @@ class Timeline:
                 strict=True,
             )
             parts.extend(_BUCKET.pack(*row) for row in rows)
+            parts += (array("q", buckets.lows).tobytes(), array("q", buckets.highs).tobytes())
         return b"".join(parts)
 
     @classmethod
-    def load(cls, stored: bytes) -> Timeline:
+    def load(cls, stored: bytes, exact: int | None = None) -> Timeline:
         """The timeline that ``dump`` wrote."""
-        line = cls()
+        line = cls(exact)
         if not stored:
             return line
         line._first, entries, buckets = _SIZES.unpack_from(stored)
@@ -334,7 +384,9 @@ class Timeline:
             line._running = array("q", accumulate(line._amounts, initial=0))
         if buckets:
             held = line._buckets = _Buckets()
-            for row in _BUCKET.iter_unpack(stored[at + 16 * entries :]):
+            rows = at + 16 * entries
+            beyond = rows + buckets * _BUCKET.size
+            for row in _BUCKET.iter_unpack(stored[rows:beyond]):
                 first, last, count, priced, total, square = row
                 held.firsts.append(first)
                 held.lasts.append(last)
@@ -342,4 +394,11 @@ class Timeline:
                 held.priced.append(priced)
                 held.totals.append(int.from_bytes(total, "little", signed=True))
                 held.squares.append(int.from_bytes(square, "little"))
+                mean = held.totals[-1] // priced if priced else None
+                held.lows.append(_NO_LOW if mean is None else mean)
+                held.highs.append(_NO_HIGH if mean is None else mean)
+            if beyond < len(stored):  # the first programs wrote no extremes: their mean stands in
+                half = beyond + 8 * buckets
+                held.lows = list(array("q", stored[beyond:half]))
+                held.highs = list(array("q", stored[half:]))
         return line

@@ -434,6 +434,8 @@ class _FilePart(StatefulSourcePartition[Any, FilePlace]):
             position=self._position,
             teaches=True,
             features=row.features,
+            card=row.card,
+            terminal=row.terminal,
         )
 
     def snapshot(self) -> FilePlace:

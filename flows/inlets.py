@@ -21,13 +21,14 @@ import orjson
 import redis
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from features.moment import LATENESS
 from flows.scored import Scoreds
 from flows.walk import Described, HeardUntil, Spoken, Values
 from risk import events, money, names
 from risk.events import Moment
 from risk.labels import Known
 
-LATENESS_US = 3_600_000_000
+LATENESS_US = LATENESS
 BATCH = 200
 _READ_COUNT = 500
 _QUEUED_AT_MOST = 2_000
@@ -243,6 +244,8 @@ class LabelsPart(_Part):
                         position=position_of(entry[0]),
                         teaches=not label.get("outranked", False),
                         features=row.features,
+                        card=row.card,
+                        terminal=row.terminal,
                     )
                 )
             except (KeyError, ValueError, TypeError, AttributeError) as wrong:

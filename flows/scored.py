@@ -26,6 +26,8 @@ class Row(NamedTuple):
     device: str | None
     ip: str | None
     features: Values
+    card: str | None = None
+    terminal: str | None = None
 
 
 class Scoreds(Protocol):
@@ -52,6 +54,8 @@ def row_of(fact: Scored) -> Row:
         moment.device,
         moment.ip,
         fact.features,
+        moment.card,
+        moment.terminal,
     )
 
 
@@ -132,6 +136,6 @@ class SqliteScoreds:
             except sqlite3.DatabaseError:
                 continue  # another process is just making its file, or lost it
             if found:
-                customer, payee, device, ip, features = orjson.loads(found[2])
-                return Row(found[0], found[1], customer, payee, device, ip, features)
+                # the first programs wrote neither card nor terminal
+                return Row(found[0], found[1], *orjson.loads(found[2]))
         return None

@@ -31,6 +31,8 @@ class Known(NamedTuple):
     position: int
     teaches: bool
     features: dict[str, int | float | None]
+    card: str | None = None
+    terminal: str | None = None
 
 
 def lesson_of(outcome: Outcome) -> bool | None:
