@@ -11,6 +11,9 @@
 The customer's shard owns a `Conversation` and applies answers in the order of the answers' stream.
 A state that was left is never entered again: the first answer counts, silence never approves, no
 confirm follows a deny, and a late confirm is recorded and changes nothing.
+
+A confirm is worth something only from a binding that is old enough and not frozen, and above the
+limit only signed. Whoever confirms under duress sees a confirm; the bank gets a ``review``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +21,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+
+from risk.binding import Binding, binding_from, may_confirm
 
 DAY_US = 86_400_000_000
 KEPT_CLOSED_US = 7 * DAY_US
@@ -30,7 +35,9 @@ FINAL_DECISION: Mapping[str, str] = {
     "unreachable": "review",
     "withdrawn": "decline",
 }
-_FORMAT = 1
+DURESS_US = DAY_US
+ALL = "*"
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,7 @@ class Answer:
     received_us: int
     delayed: bool
     position: str
+    binding: Binding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +85,10 @@ class Heard:
 
     Verdicts: ``counted``, ``unknown`` (no such question), ``duplicate`` (same answer again),
     ``late`` (the question is closed), ``delayed`` (a confirm that was stored on its way),
-    ``unsigned`` (a confirm above the limit without a signature), ``contradicted`` (a deny after a
-    confirm), ``frozen`` (a confirm after a contradiction).
+    ``unsigned`` (a confirm above the limit without a signature), ``fresh`` (a confirm from a
+    binding that is too young), ``contradicted`` (a deny after a confirm), ``frozen`` (a confirm
+    from a binding whose confirm was contradicted). After ``delayed``, ``unsigned``, ``fresh`` and
+    ``frozen`` the question stays open.
     """
 
     verdict: str
@@ -88,13 +98,20 @@ class Heard:
 
 @dataclass(slots=True)
 class Conversation:
-    """What is open with one customer, and what closed lately. Changed only by its own shard."""
+    """What is open with one customer, and what closed lately. Changed only by its own shard.
+
+    ``frozen`` holds since when a binding's confirms count for nothing (`ALL`: of every binding);
+    ``blocked_us`` since when the customer wants nothing paid; ``duress_us`` the last duress.
+    """
 
     open: dict[str, Asked] = field(default_factory=dict)
     closed: dict[str, tuple[str, str, int]] = field(default_factory=dict)
     asked_us: list[int] = field(default_factory=list)
     confirmed: list[tuple[int, int]] = field(default_factory=list)
-    frozen: bool = False
+    confirmed_by: dict[str, str] = field(default_factory=dict)
+    frozen: dict[str, int] = field(default_factory=dict)
+    blocked_us: int | None = None
+    duress_us: int | None = None
     early: dict[str, list[Any]] = field(default_factory=dict)
 
     def dump(self) -> bytes:
@@ -109,7 +126,10 @@ class Conversation:
                 "closed": self.closed,
                 "asked": self.asked_us,
                 "confirmed": self.confirmed,
+                "confirmed_by": self.confirmed_by,
                 "frozen": self.frozen,
+                "blocked": self.blocked_us,
+                "duress": self.duress_us,
                 "early": self.early,
             }
         )
@@ -125,7 +145,10 @@ class Conversation:
             closed={key: (row[0], row[1], row[2]) for key, row in kept["closed"].items()},
             asked_us=list(kept["asked"]),
             confirmed=[(at, amount) for at, amount in kept["confirmed"]],
-            frozen=kept["frozen"],
+            confirmed_by=kept.get("confirmed_by", {}),
+            frozen=_frozen(kept["frozen"]),
+            blocked_us=kept.get("blocked"),
+            duress_us=kept.get("duress"),
             early=kept.get("early", {}),
         )
 
@@ -162,30 +185,56 @@ class Conversation:
         """Take out what was held for a question (or for its event)."""
         return self.early.pop(key, None)
 
-    def hear(self, answer: Answer, unsigned_limit: int | None = None) -> Heard:
-        """Apply one answer; ``unsigned_limit`` bounds unsigned confirms of 24 h (minor units)."""
+    def hear(
+        self, answer: Answer, unsigned_limit: int | None = None, binding_wait_us: int = 0
+    ) -> Heard:
+        """Apply one answer.
+
+        ``unsigned_limit`` bounds unsigned confirms of 24 h (minor units of the base currency);
+        ``binding_wait_us`` is how old a binding must be to confirm.
+        """
+        if answer.decision not in ("confirm", "deny"):
+            raise ValueError(f"answer: needed confirm or deny, got {answer.decision!r}")
+        if answer.decision == "confirm" and answer.reason == "duress":
+            self.duress_us = max(self.duress_us or 0, answer.received_us)
         question = self.open.get(answer.challenge)
         if question is None:
             return self._hear_again(answer)
-        if answer.decision == "deny":
-            if answer.received_us >= question.expires_us:
-                return Heard("late", question.event)
-            return self._close(question, "denied", answer.received_us, "customer", answer.reason)
-        if answer.decision != "confirm":
-            raise ValueError(f"answer: needed confirm or deny, got {answer.decision!r}")
         if answer.received_us >= question.expires_us:
             return Heard("late", question.event)
+        if answer.decision == "deny":
+            return self._close(question, "denied", answer.received_us, "customer", answer.reason)
+        return self._confirm(question, answer, unsigned_limit, binding_wait_us)
+
+    def _confirm(
+        self, question: Asked, answer: Answer, unsigned_limit: int | None, binding_wait_us: int
+    ) -> Heard:
         if answer.delayed:
             return Heard("delayed", question.event)
-        if self.frozen:
+        if self._is_frozen(answer.binding):
             return Heard("frozen", question.event)
+        if not may_confirm(answer.binding, answer.received_us, binding_wait_us):
+            return Heard("fresh", question.event)
         if answer.strength != "signed":
-            since = answer.received_us - DAY_US
-            spent = sum(amount for at, amount in self.confirmed if at > since)
+            spent = self.unsigned_spent(answer.received_us)
             if unsigned_limit is not None and spent + question.amount_base > unsigned_limit:
                 return Heard("unsigned", question.event)
             self.confirmed.append((answer.received_us, question.amount_base))
+        self.confirmed_by[question.id] = answer.binding.id if answer.binding else ALL
         return self._close(question, "confirmed", answer.received_us, "customer", None)
+
+    def unsigned_spent(self, now_us: int) -> int:
+        """The sum of unsigned confirms of the 24 h before, in minor units."""
+        return sum(amount for at, amount in self.confirmed if at > now_us - DAY_US)
+
+    def _is_frozen(self, binding: Binding | None) -> bool:
+        if ALL in self.frozen:
+            return True
+        if binding is None:
+            return bool(self.frozen)
+        # Bound anew after the freeze: the bank has looked at it, and it waits like any new one.
+        since = self.frozen.get(binding.id)
+        return since is not None and binding.bound_us <= since
 
     def _hear_again(self, answer: Answer) -> Heard:
         known = self.closed.get(answer.challenge)
@@ -193,11 +242,25 @@ class Conversation:
             return Heard("unknown")
         state, event, _ = known
         if state == "confirmed" and answer.decision == "deny":
-            self.frozen = True
+            by = self.confirmed_by.get(answer.challenge, ALL)
+            self.frozen[by] = max(self.frozen.get(by, 0), answer.received_us)
             self.closed[answer.challenge] = ("contradicted", event, answer.received_us)
             return Heard("contradicted", event)
         same = {"confirmed": "confirm", "denied": "deny", "contradicted": "deny"}.get(state)
         return Heard("duplicate" if same == answer.decision else "late", event)
+
+    def block(self, at_us: int) -> Iterator[Outcome]:
+        """The customer wants nothing paid: deny all that is open, and all that comes."""
+        self.blocked_us = max(self.blocked_us or 0, at_us)
+        for question in list(self.open.values()):
+            ended = self._close(question, "denied", at_us, "customer", "not_me").outcome
+            if ended is not None:
+                yield ended
+
+    def unblock(self) -> None:
+        """The bank has spoken with the customer: what was blocked and frozen is so no more."""
+        self.blocked_us = None
+        self.frozen = {}
 
     def expire(self, heard_until_us: int) -> Iterator[Outcome]:
         """End each question whose deadline lies before the time up to which answers were read."""
@@ -228,10 +291,15 @@ class Conversation:
     def _close(self, question: Asked, state: str, at_us: int, by: str, reason: str | None) -> Heard:
         del self.open[question.id]
         self.closed[question.id] = (state, question.event, at_us)
-        ended = Outcome(
-            question.event, question.id, state, FINAL_DECISION[state], at_us, by, reason
-        )
+        decision = FINAL_DECISION[state]
+        if state == "confirmed" and self.under_duress(at_us):
+            decision = "review"  # to the customer, and to who looks over the shoulder, a confirm
+        ended = Outcome(question.event, question.id, state, decision, at_us, by, reason)
         return Heard("counted", question.event, ended)
+
+    def under_duress(self, at_us: int) -> bool:
+        """True for a day after a duress word: what follows may be forced, too."""
+        return self.duress_us is not None and at_us < self.duress_us + DURESS_US
 
     def _forget(self, now_us: int) -> None:
         self.asked_us = [at for at in self.asked_us if at > now_us - KEPT_CLOSED_US]
@@ -239,6 +307,14 @@ class Conversation:
         self.closed = {
             key: row for key, row in self.closed.items() if row[2] > now_us - KEPT_CLOSED_US
         }
+        self.confirmed_by = {key: by for key, by in self.confirmed_by.items() if key in self.closed}
+
+
+def _frozen(kept: Any) -> dict[str, int]:
+    """Format 1 knew of no bindings: what was frozen then is so for all, until it is lifted."""
+    if isinstance(kept, bool):
+        return {ALL: 0} if kept else {}
+    return {str(by): int(at) for by, at in kept.items()}
 
 
 def answer_from(entry: Mapping[str, Any], position: str, received_us: int) -> Answer:
@@ -252,4 +328,5 @@ def answer_from(entry: Mapping[str, Any], position: str, received_us: int) -> An
         received_us=received_us,
         delayed=bool(entry.get("delayed")),
         position=position,
+        binding=binding_from(entry.get("binding")),
     )

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from risk.binding import Binding
 from risk.challenge import (
+    ALL,
     DAY_US,
     FINAL_DECISION,
     HELD,
@@ -40,8 +42,13 @@ def _answer(
     reason: str | None = None,
     delayed: bool = False,
     strength: str = "app",
+    binding: Binding | None = None,
 ) -> Answer:
-    return Answer(challenge, decision, reason, "A", strength, at_us, delayed, "1-1")
+    return Answer(challenge, decision, reason, "A", strength, at_us, delayed, "1-1", binding)
+
+
+CHAT = Binding("xmpp/jid_1", NOW_US - 30 * DAY_US)
+PAGE = Binding("web/web_1", NOW_US - 30 * DAY_US)
 
 
 def _open(*questions: Asked) -> Conversation:
@@ -263,8 +270,8 @@ def test_what_is_long_closed_is_forgotten_when_something_new_is_asked() -> None:
 
 
 def test_a_conversation_of_a_later_format_is_refused() -> None:
-    with pytest.raises(ValueError, match="needed format 1 or older, got 2"):
-        Conversation.load(b'{"v":2}')
+    with pytest.raises(ValueError, match="needed format 2 or older, got 3"):
+        Conversation.load(b'{"v":3}')
 
 
 @pytest.mark.parametrize("path", sorted(ASSETS.glob("v1*.json")), ids=lambda path: path.stem)
@@ -279,9 +286,113 @@ def test_a_stored_conversation_of_format_1_is_read(path: Path) -> None:
     assert kept.hear(_answer("deny", "ch_open")).verdict == "counted"
 
 
-def test_a_conversation_is_written_as_format_1_was() -> None:
-    raw = (ASSETS / "v1.json").read_bytes().strip()
-    assert Conversation.load(raw).dump() == raw
+def test_what_format_1_froze_stays_frozen_for_every_binding() -> None:
+    kept = Conversation.load((ASSETS / "v1.json").read_bytes())
+    assert kept.frozen == {ALL: 0}
+    assert kept.hear(_answer("confirm", "ch_open", binding=CHAT)).verdict == "frozen"
+
+
+def test_a_conversation_is_written_as_format_2_was() -> None:
+    raw = (ASSETS / "v2.json").read_bytes().strip()
+    kept = Conversation.load(raw)
+    assert kept.dump() == raw
+    assert kept.frozen == {"xmpp/jid_1": 1772452790000000}
+    assert (kept.blocked_us, kept.duress_us) == (1772452795000000, 1772452796000000)
+
+
+# --- which binding ---------------------------------------------------------------------------
+
+
+def test_a_fresh_binding_denies_at_once_and_confirms_after_its_wait() -> None:
+    fresh = Binding("xmpp/jid_2", NOW_US - DAY_US + 10)
+    kept = _open()
+    assert kept.hear(_answer("confirm", binding=fresh), None, DAY_US) == Heard("fresh", "p_1")
+    assert "ch_1" in kept.open
+    ripe = _answer("confirm", at_us=NOW_US + 10, binding=fresh)
+    assert kept.hear(ripe, None, DAY_US).verdict == "counted"
+    other = _open()
+    assert other.hear(_answer("deny", binding=fresh), None, DAY_US).verdict == "counted"
+
+
+def test_a_first_binding_waits_for_nothing_and_an_unverified_one_for_ever() -> None:
+    first = Binding("xmpp/jid_2", NOW_US, waits=False)
+    assert _open().hear(_answer("confirm", binding=first), None, DAY_US).verdict == "counted"
+    never = Binding("xmpp/jid_2", 0, waits=False, verified=False)
+    assert _open().hear(_answer("confirm", binding=never), None, DAY_US).verdict == "fresh"
+
+
+def test_only_the_binding_whose_confirm_was_contradicted_is_frozen() -> None:
+    kept = _open(_asked("ch_1"), _asked("ch_2"), _asked("ch_3"))
+    kept.hear(_answer("confirm", "ch_1", binding=CHAT))
+    assert kept.hear(_answer("deny", "ch_1", binding=PAGE)).verdict == "contradicted"
+    assert kept.hear(_answer("confirm", "ch_2", binding=CHAT)) == Heard("frozen", "p_2")
+    assert kept.hear(_answer("confirm", "ch_3")).verdict == "frozen"  # nobody knows of which
+    assert kept.hear(_answer("deny", "ch_2", binding=CHAT)).verdict == "counted"
+    assert kept.hear(_answer("confirm", "ch_3", binding=PAGE)).verdict == "counted"
+
+
+def test_a_frozen_binding_thaws_when_it_is_bound_anew_or_the_bank_lifts_it() -> None:
+    for lifted in (True, False):
+        kept = _open(_asked("ch_1"), _asked("ch_2"))
+        kept.hear(_answer("confirm", "ch_1", binding=CHAT))
+        kept.hear(_answer("deny", "ch_1", binding=CHAT))
+        if lifted:
+            kept.unblock()
+            again = CHAT
+        else:
+            again = Binding(CHAT.id, NOW_US + 2)
+        later = _answer("confirm", "ch_2", at_us=NOW_US + 3, binding=again)
+        assert kept.hear(later, None, 1).verdict == "counted"
+
+
+def test_blocking_denies_all_that_is_open() -> None:
+    kept = _open(_asked("ch_1"), _asked("ch_2"))
+    ended = list(kept.block(NOW_US + 5))
+    assert [(one.state, one.decision, one.reason) for one in ended] == [
+        ("denied", "decline", "not_me")
+    ] * 2
+    assert kept.blocked_us == NOW_US + 5
+    assert not list(kept.block(NOW_US + 6))
+    kept.unblock()
+    assert kept.blocked_us is None
+
+
+# --- duress ----------------------------------------------------------------------------------
+
+
+def test_a_confirm_under_duress_reads_as_a_confirm_and_is_held_for_review() -> None:
+    told = _open().hear(_answer("confirm", reason="duress"))
+    assert told.outcome is not None
+    assert (told.outcome.state, told.outcome.decision) == ("confirmed", "review")
+    assert told.outcome.reason is None
+
+
+@pytest.mark.parametrize(
+    ("first", "verdict"),
+    [
+        ({"delayed": True}, "delayed"),
+        ({"binding": Binding("web/new", NOW_US)}, "fresh"),
+        ({"strength": "claimed"}, "unsigned"),
+        ({"at_us": NOW_US + WAIT_US}, "late"),
+    ],
+)
+def test_duress_is_remembered_even_where_its_confirm_is_not_taken(
+    first: dict[str, Any], verdict: str
+) -> None:
+    kept = _open(_asked(amount=2 * LIMIT))
+    heard = kept.hear(_answer("confirm", reason="duress", **first), LIMIT, DAY_US)
+    assert heard.verdict == verdict
+    forced = kept.hear(_answer("confirm", strength="signed"), LIMIT, DAY_US)
+    assert forced.outcome is not None
+    assert (forced.outcome.state, forced.outcome.decision) == ("confirmed", "review")
+
+
+def test_a_day_after_the_duress_a_confirm_is_a_confirm_again() -> None:
+    kept = _open(_asked("ch_1"), _asked("ch_2", NOW_US + DAY_US))
+    kept.hear(_answer("confirm", "ch_1", at_us=NOW_US, reason="duress"))
+    told = kept.hear(_answer("confirm", "ch_2", at_us=NOW_US + DAY_US))
+    assert told.outcome is not None
+    assert told.outcome.decision == "approve"
 
 
 def test_an_answer_is_made_of_its_entry_with_the_weakest_reading_of_what_is_missing() -> None:
@@ -304,7 +415,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.ended: dict[str, list[Outcome]] = {}
         self.left: dict[str, str] = {}
         self.denied: set[str] = set()
-        self.contradicted = False
+        self.contradicted: set[str] = set()
+        self.by: dict[str, str] = {}
 
     @initialize(amounts=st.lists(st.integers(1, LIMIT), min_size=3, max_size=3))
     def amounts_of(self, amounts: list[int]) -> None:
@@ -329,6 +441,7 @@ class AnyOrder(RuleBasedStateMachine):
         reason=st.sampled_from([None, "not_me", "cancel"]),
         delayed=st.booleans(),
         strength=st.sampled_from(["signed", "app", "claimed"]),
+        binding=st.sampled_from([None, CHAT, PAGE, Binding("web/new", NOW_US)]),
         ago_us=st.integers(0, WAIT_US),
     )
     def answer(
@@ -338,6 +451,7 @@ class AnyOrder(RuleBasedStateMachine):
         reason: str | None,
         delayed: bool,
         strength: str,
+        binding: Binding | None,
         ago_us: int,
     ) -> None:
         answer = _answer(
@@ -347,9 +461,10 @@ class AnyOrder(RuleBasedStateMachine):
             reason=reason,
             delayed=delayed,
             strength=strength,
+            binding=binding,
         )
         before = self.kept.dump()
-        told = self.kept.hear(answer, LIMIT)
+        told = self.kept.hear(answer, LIMIT, DAY_US)
         assert (told.outcome is not None) == (told.verdict == "counted")
         assert (told.verdict == "unknown") == (challenge not in self.asked)
         if told.verdict not in ("counted", "contradicted"):
@@ -357,10 +472,13 @@ class AnyOrder(RuleBasedStateMachine):
         if told.verdict == "contradicted":
             assert self.left[challenge] == "confirmed"
             self.left[challenge] = "contradicted"
-            self.contradicted = True
+            self.contradicted.add(self.by[challenge])
         if told.outcome is not None and told.outcome.state == "confirmed":
             assert not delayed
-            assert not self.contradicted
+            assert (binding.id if binding else ALL) not in self.contradicted
+            assert ALL not in self.contradicted
+            assert binding is None or binding.bound_us + DAY_US <= answer.received_us
+            self.by[challenge] = binding.id if binding else ALL
             assert challenge not in self.denied
             assert answer.received_us < self.asked[challenge].expires_us
         if told.verdict == "counted" and decision == "deny":
@@ -386,6 +504,13 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(challenge=_CHALLENGE)
     def unreachable(self, challenge: str) -> None:
         self._note(self.kept.give_up(challenge, self.now_us, "no channel"))
+
+    @rule()
+    def freeze(self) -> None:
+        for ended in list(self.kept.block(self.now_us)):
+            self.denied.add(ended.challenge)
+            self._note(ended)
+        assert not self.kept.open
 
     @rule()
     def crash(self) -> None:
