@@ -10,7 +10,6 @@ WebAuthn Level 2, section 7.2 asks for, with the public key of the ``credential.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
@@ -102,18 +101,18 @@ def read_device_key(jwk: Any) -> tuple[str, bytes]:
     """Algorithm and public key (SubjectPublicKeyInfo, DER) of a public JWK; else ValueError."""
     if not isinstance(jwk, Mapping) or "d" in jwk:
         raise ValueError("device key: needed a public JWK (RFC 7517) without its private part")
-    kind, curve = jwk.get("kty"), jwk.get("crv")
+    kind = (jwk.get("kty"), jwk.get("crv"))
+    if kind not in (("EC", "P-256"), ("OKP", "Ed25519")):
+        raise ValueError("device key: needed EC on P-256 or OKP on Ed25519")
     try:
-        if (kind, curve) == ("EC", "P-256"):
+        if kind[0] == "EC":
             found: Any = ECKey.import_key(_public(jwk, "kty", "crv", "x", "y"))
             algorithm = "ES256"
-        elif (kind, curve) == ("OKP", "Ed25519"):
+        else:
             found = OKPKey.import_key(_public(jwk, "kty", "crv", "x"))
             algorithm = "Ed25519"
-        else:
-            raise ValueError("device key: needed EC on P-256 or OKP on Ed25519")
         key = found.public_key
-    except (JoseError, TypeError, KeyError, binascii.Error) as wrong:
+    except (JoseError, ValueError, TypeError, KeyError) as wrong:
         raise ValueError("device key: needed a valid public JWK") from wrong
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return algorithm, der
