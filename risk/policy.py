@@ -23,6 +23,7 @@ _ASKING = (
     "open_at_once",
     "answer_within_seconds",
     "unsigned_confirm_limit_24h",
+    "binding_confirms_after_hours",
 )
 _FAIL_OPEN = ("below", "per_customer_hour", "per_payee_hour", "overall_hour")
 
@@ -50,6 +51,7 @@ class Policy:
     answer_within_us: int
     unsigned_limit: int | None
     fail: FailLimits
+    binding_wait_us: int = DAY_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def read_policy(document: Mapping[str, Any], base: str) -> Policy:
     asking = _section(whole.get("asking"), "asking", _ASKING)
     fail = _section(whole.get("fail_open"), "fail_open", _FAIL_OPEN)
     lessons = "score_acts_after_lessons"
-    limit = "unsigned_confirm_limit_24h"
+    limit, wait = "unsigned_confirm_limit_24h", "binding_confirms_after_hours"
     return Policy(
         steps=_steps(whole.get("score")),
         acts_after_lessons=_count(whole, lessons) if lessons in whole else 0,
@@ -135,6 +137,7 @@ def read_policy(document: Mapping[str, Any], base: str) -> Policy:
             per_payee=_minor(fail, "per_payee_hour", base),
             overall=_minor(fail, "overall_hour", base),
         ),
+        binding_wait_us=_count(asking, wait) * 3_600_000_000 if wait in asking else DAY_US,
     )
 
 
@@ -216,6 +219,9 @@ def judge(
         reasons.append(_plain("no_rate", f"No dated rate from {moment.currency} is known."))
     if moment.late:
         reasons.append(_plain("late", "The event came later than the lateness bound."))
+    if conversation.blocked_us is not None and moment.type == "transaction":
+        reasons.append(_plain("customer_blocked", "The customer asked to block all payments."))
+        outcome = "decline"
     if outcome == "challenge":
         outcome = _may_ask(moment, rules.policy, conversation, now_us, reasons)
     return Judged(outcome, reasons, held)
