@@ -77,6 +77,10 @@ class PlainRegression:
         parts = ((weight(name) * value, name) for name, value in self._scaled(features).items())
         return factors_of(parts, features, top)
 
+    def tell_one(self, features: Mapping[str, Value], top: int = 5) -> tuple[float, list[Factor]]:
+        """Probability and factors."""
+        return self.score_one(features), self.explain_one(features, top)
+
     def learn_one(self, features: Mapping[str, Value], fraud: bool) -> None:
         """One lesson: these features, as scored, were of a fraud or were not."""
         self.lessons += 1

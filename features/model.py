@@ -14,7 +14,9 @@ import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from heapq import nlargest
+from itertools import islice
 from math import exp, log
+from operator import sub
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 import orjson
@@ -63,6 +65,10 @@ class Model(Protocol):
     def score_one(self, features: Mapping[str, Value]) -> float: ...
     def learn_one(self, features: Mapping[str, Value], fraud: bool) -> None: ...
     def explain_one(self, features: Mapping[str, Value], top: int = 5) -> list[Factor]: ...
+    def tell_one(self, features: Mapping[str, Value], top: int = 5) -> tuple[float, list[Factor]]:
+        """What ``score_one`` and ``explain_one`` say, in one turn."""
+        ...
+
     def dump(self) -> bytes: ...
 
 
@@ -152,6 +158,11 @@ class Regression(linear_model.LogisticRegression):
         found: float = self._weights.get(token, 0.0)
         return found
 
+    def weigh(self, tokens: Iterable[str]) -> list[float]:
+        """The weights of these tokens, in order."""
+        known = self._weights.get
+        return [known(token, 0.0) for token in tokens]
+
     def know(self, token: str, weight: float, squares: float | None = None) -> None:
         """Set one weight, and AdaGrad's sum of squared gradients that its rate goes by."""
         self._weights[token] = weight
@@ -182,6 +193,14 @@ class BinnedRegression:
         self.honest_share, self.rate, self.crosses = honest_share, rate, crosses
         self.lessons = self._honest = 0
         self._bins = {name: Bins() for name in inputs}
+        self._place = {name: at for at, name in enumerate(inputs)}
+        self._nothing = [f"{name}=0" for name in inputs]
+        self._paired = tuple(dict.fromkeys(name for pair in crosses for name in pair))
+        span = range(LEVELS + 1)
+        self._pairs = [
+            (one, other, [[f"{one}*{other}={at},{beside}" for beside in span] for at in span])
+            for one, other in crosses
+        ]
         self._regression = self._fresh()
         self._plan = self._planned()
 
@@ -212,18 +231,15 @@ class BinnedRegression:
                 hot[tokens[0]] = 1
             else:
                 hot[tokens[1 + bisect_left(edges, value)]] = 1
-        for one, other in self.crosses:
-            hot[self._crossed(one, other, features)] = 1
+        if self.crosses:
+            levels = self._levels(features)
+            for one, other, pairs in self._pairs:
+                hot[pairs[levels[one]][levels[other]]] = 1
         return hot
 
-    def _crossed(
-        self, one: str, other: str, features: Mapping[str, Value], without: str = ""
-    ) -> str:
-        levels = [
-            0 if name == without else self._bins[name].level(features.get(name), LEVELS)
-            for name in (one, other)
-        ]
-        return f"{one}*{other}={levels[0]},{levels[1]}"
+    def _levels(self, features: Mapping[str, Value]) -> dict[str, int]:
+        bins = self._bins
+        return {name: bins[name].level(features.get(name), LEVELS) for name in self._paired}
 
     def _planned(self) -> list[tuple[str, list[float], list[str]]]:
         """Of each input its edges, and the names of its bins."""
@@ -234,7 +250,10 @@ class BinnedRegression:
 
     def score_one(self, features: Mapping[str, Value]) -> float:
         """The probability of fraud, 0 to 1. Changes nothing."""
-        logit = self._regression.logit(self._hot(features)) + log(self.honest_share)
+        return self._probability(self._hot(features))
+
+    def _probability(self, hot: Mapping[str, float]) -> float:
+        logit = self._regression.logit(hot) + log(self.honest_share)
         return 1.0 / (1.0 + exp(-logit)) if logit > -_STEEP else 0.0
 
     def explain_one(self, features: Mapping[str, Value], top: int = 5) -> list[Factor]:
@@ -242,19 +261,34 @@ class BinnedRegression:
 
         Exact, for the logit is a sum: what the bin that is on weighs, less the bin of no value.
         """
-        get, weight = features.get, self._regression.weight
-        parts: dict[str, float] = {}
-        for name, edges, tokens in self._plan:
-            value = get(name)
-            if value is None or value != value:  # noqa: PLR0124  NaN is no value either
-                continue
-            parts[name] = weight(tokens[1 + bisect_left(edges, value)]) - weight(tokens[0])
-        for one, other in self.crosses:
-            on = weight(self._crossed(one, other, features))
-            for name in (one, other):
-                if name in parts:
-                    parts[name] += on - weight(self._crossed(one, other, features, name))
-        return factors_of(((part, name) for name, part in parts.items()), features, top)
+        return self._factors(self._hot(features), features, top)
+
+    def tell_one(self, features: Mapping[str, Value], top: int = 5) -> tuple[float, list[Factor]]:
+        """Probability and factors in one look at the features."""
+        hot = self._hot(features)
+        return self._probability(hot), self._factors(hot, features, top)
+
+    def _factors(
+        self, hot: Mapping[str, int], features: Mapping[str, Value], top: int
+    ) -> list[Factor]:
+        """This runs for every event: what can be one call over all inputs is."""
+        weigh, place = self._regression.weigh, self._place
+        moved = list(map(sub, weigh(islice(hot, len(self.inputs))), weigh(self._nothing)))
+        if self.crosses:
+            levels = self._levels(features)
+            for one, other, tokens in self._pairs:
+                at, beside = levels[one], levels[other]
+                both, first, second = weigh((tokens[at][beside], tokens[0][beside], tokens[at][0]))
+                moved[place[one]] += both - first
+                moved[place[other]] += both - second
+        sizes = list(map(abs, moved))
+        whole = sum(sizes) or 1.0
+        inputs, get = self.inputs, features.get
+        return [
+            Factor(inputs[at], moved[at], sizes[at] / whole, get(inputs[at]))
+            for at in nlargest(top, range(len(sizes)), key=sizes.__getitem__)
+            if sizes[at]
+        ]
 
     # -- lessons -------------------------------------------------------------------------------
 

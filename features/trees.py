@@ -78,6 +78,10 @@ class _Trees:
         """By leaving out one value after the other: a score for each input."""
         return left_out(self, features, top)
 
+    def tell_one(self, features: Mapping[str, Value], top: int = 5) -> tuple[float, list[Factor]]:
+        """Probability and factors."""
+        return self.score_one(features), self.explain_one(features, top)
+
     def learn_one(self, features: Mapping[str, Value], fraud: bool) -> None:
         """One lesson: these features, as scored, were of a fraud or were not."""
         self.lessons += 1

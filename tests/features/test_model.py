@@ -217,6 +217,7 @@ def test_the_quick_factors_are_those_of_leaving_out(fresh: Callable[[], Model]) 
     model = _taught(fresh, rows)
     for features, _ in rows[:10]:
         slow = {one.feature: one for one in left_out(model, features, 100)}
+        assert model.tell_one(features) == (model.score_one(features), model.explain_one(features))
         for quick in model.explain_one(features, top=5):
             slower = slow.get(quick.feature, Factor("", 0.0, 0.0, None))
             assert quick.weight == pytest.approx(slower.weight, abs=1e-6)
