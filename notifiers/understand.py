@@ -4,9 +4,10 @@
 
     text -> NFKC, quoted lines off, code off -> phrases, longest first -> what is left over?
 
-Forgiving where it is safe, and never guessing: a confirm needs every word understood; a yes and a
-no in one text, a question, or an unknown word beside a yes are *unclear*. A deny is the safe
-direction and may be surrounded by words, as long as none of them confirms.
+Forgiving where it is safe, and never guessing: a confirm needs every word and every sign
+understood; a yes and a no in one text, a question, a number, a struck word, or an unknown word or
+picture beside a yes are *unclear*. A deny is the safe direction and may be surrounded by words, as
+long as none of them confirms.
 """
 
 import re
@@ -36,13 +37,15 @@ def _phrases(text: str) -> tuple[str, ...]:
 
 _FREEZE = _phrases(
     """
-    freeze my account / freeze my card / freeze / block my card / stolen / 挂失 / 掛失 /
-    被盗 / 被盜 / 被骗 / 冻结 / 凍結 / 盗刷
+    freeze my account / freeze my card / freeze / block my card / block my account /
+    lock my account / lock my card / stolen / 挂失 / 掛失 / 被盗 / 被盜 / 被骗 / 被騙 / 被偷 /
+    冻结 / 凍結 / 盗刷 / 盜刷
     """
 )
 _HUMAN = _phrases(
     """
-    转人工 / 人工客服 / 人工 / 客服 / human / agent / call me / speak to someone / operator
+    转人工 / 轉人工 / 人工客服 / 人工 / 客服 / human / agent / call me / speak to someone /
+    talk to someone / talk to a person / real person / operator
     """
 )
 _NOT_ME = _phrases(
@@ -54,7 +57,8 @@ _NOT_ME = _phrases(
     don't recognize / do not recognise / do not recognize / dont recognise / dont recognize /
     don't know this / dont know this / unknown to me / fraud / scam / 不是我本人 / 不是本人 /
     非本人 / 不是我 / 並不是我 / 不是我的 / 没有付 / 没付 / 我没有 / 我没 / 沒有付 / 我沒有 /
-    不认识 / 不認識 / 不知道这 / 诈骗 / 骗子 / 没操作 / 没有操作 / 不是我操作 / 没转 /
+    不认识 / 不認識 / 不知道这 / 是诈骗 / 是骗子 / 是骗局 / 诈骗 /
+    詐騙 / 骗子 / 骗局 / never heard of / didnt order / 没操作 / 没有操作 / 不是我操作 / 没转 /
     没有转 / 未操作 / 没买
     """
 )
@@ -62,23 +66,27 @@ _CANCEL = _phrases(
     """
     cancel it / cancel / canceled / cancelled / cancle / stop it / stop the payment / stop /
     changed my mind / do not pay / don't pay / dont pay / 取消付款 / 取消交易 / 取消 / 撤销 /
-    撤銷 / 不要付 / 不想付 / 不付了 / 算了 / 别付 / 不要了 / 停止
+    撤銷 / 不要付 / 不想付 / 不付了 / 算了 / 别付 / 别转了 / 不想转 / 不转了 / 不要了 / 停止
     """
 )
 _NO = _phrases(
     """
     no / nope / nah / noo / nooo / n / deny / denied / denies / decline / declined / refuse /
     reject / rejected / wrong / incorrect / 否 / 不对 / 不對 / 不是的 / 不是 / 不确认 /
-    不確認 / 不同意 / 拒绝 / 拒絕 / 没有 / 沒有 / 不 / ❌ / 👎 / 🚫 / ✖ / ⛔ / ✗
+    不確認 / 不同意 / 拒绝 / 拒絕 / 没有 / 沒有 / 不 / ❌ / 👎 / 🚫 / ✖ / ⛔ / ✗ / 🙅 /
+    不可以 / 不行 / 不好 / 否认 / 否認 / absolutely not / definitely not / do not confirm /
+    don't confirm / dont confirm
     """
 )
 _YES = _phrases(
     """
-    yes / yep / yeah / yess / yesss / y / ye / yse / yea / confirm / confirmed / i confirm /
-    i do confirm / confrim / comfirm / conform / correct / ok / okay / approve / approved /
-    it was me / that was me / it's me / its me / 是我本人 / 本人操作 / 是我付的 /
+    yes / yep / yup / ya / yeah / yess / yesss / y / ye / yse / yea / y e s / confirm /
+    confirmed / i confirm / i do confirm / confrim / comfirm / conform / correct / it's correct /
+    that's right / that is right / ok / okay / approve / approved / it was me / that was me /
+    that's me / it's me / its me / 是我本人操作的 / 是我本人 / 本人操作 / 是我付的 / 是我转的 /
     是我操作的 / 是我 / 是的 / 是 / 确认 / 確認 / 确定 / 確定 / 确认付款 / 对的 / 对 / 對 /
-    同意 / 好的 / 没错 / 没问题 / 沒問題 / ✅ / 👍 / ✔ / ☑ / 🆗
+    同意 / 好的 / 好 / 可以 / 没错 / 没问题 / 没有问题 / 沒問題 / 沒有問題 / ✅ / 👍 / 👌 / ✔ /
+    ☑ / 🆗
     """
 )
 _FILLING = _phrases(
@@ -86,15 +94,31 @@ _FILLING = _phrases(
     please / pls / plz / thanks / thank / you / the / it / this / that / is / was / a / an /
     to / my / i / me / code / number / answer / reply / sorry / hi / hello / dear / bank /
     sir / madam / again / and / for / payment / transfer / transaction / of / with /
-    definitely / absolutely / sure / just / all / right / here / did / do / 我 / 的 / 了 /
+    definitely / absolutely / sure / just / all / here / did / do / 我 / 的 / 了 /
     请 / 这 / 那 / 笔 / 个 / 付 / 款 / 付款 / 转账 / 交易 / 谢谢 / 啊 / 吧 / 呀 / 哦 / 嗯 /
     呢 / 代码 / 码 / 您好 / 你好 / 就 / 本人 / 这个 / 这笔
     """
 )
 _FILLER = frozenset(_FILLING)
+# Words with a no in them that say neither: taken out first, and then nothing is clear.
+_NEITHER = _phrases(
+    """
+    不知道 / 不知 / 不明白 / 不懂 / 看不懂 / 听不懂 / 不清楚 / 不太清楚 / 不太明白 / 不好意思 /
+    不客气 / 不客氣 / 不用谢 / 不用謝 / 不过 / 不過 / 不一定 / 不确定 / 不確定 / 差不多 /
+    来不及 / 没关系 / 沒關係 / 没想好 / 没收到 / 没看到 / 没看懂 / not sure / yeah right /
+    yeah, right
+    """
+)
 _CONTRARY = re.compile(
     r"\b(?:if|but|unless|maybe|perhaps|tomorrow|later|wait|problem|idea|matter)\b"
 )
+# "is it yes", "was that me": a question whose mark was left out.
+_INVERTED = re.compile(
+    r"(?:^|[.,;!]|\b(?:hi|hello|dear|bank|sorry|please|ok|okay))\W*"
+    r"(?:is|was|did|do|does|are|should|can|could|would|will)\s+(?:it|this|that|the|you|i|my|me)\b"
+)
+_STRUCK = re.compile("[\u0334-\u0338\u20d2\u20d3\u20d8-\u20da\u20e0\u20e5\u20ea\u20eb]|~[^~]+~")
+_FRIENDLY = frozenset("🙏🙂😊😀😄☺🎉❤💯©®°~^+=$|")
 _LATIN = re.compile(r"[a-z']+")
 _CODE = re.compile(r"(?<!\d)\d(?:[ \-.]?\d){5}(?!\d)")
 _QUESTION = re.compile(r"[?？]|吗|嗎|么$")
@@ -106,10 +130,9 @@ def understand(text: str) -> Meaning:
     codes = list(dict.fromkeys(re.sub(r"\D", "", found) for found in _CODE.findall(flat)))
     code = codes[0] if len(codes) == 1 else None
     words = _CODE.sub(" ", flat)
-    numbers = re.findall(r"\d{4,}", words)
-    several = len(codes) > 1 or bool(numbers)
-    kind, reason = _classify(words, bool(numbers))
-    if len(codes) > 1 and kind == "confirm":
+    several = len(codes) > 1 or bool(re.search(r"\d{4,}", words))
+    kind, reason = _classify(words)
+    if kind == "confirm" and (len(codes) > 1 or _STRUCK.search(text[:1000])):
         kind = "unclear"
     return Meaning(kind, reason, code, several)
 
@@ -125,55 +148,76 @@ def _flatten(text: str) -> str:
     return flat.replace("’", "'").replace("`", "'").replace("´", "'")
 
 
-def _classify(words: str, numbers: bool) -> tuple[Kind, Reason | None]:
+def _classify(words: str) -> tuple[Kind, Reason | None]:
     left = f" {re.sub(r'[_#*]', ' ', words)} "
     found: dict[str, bool] = {}
-    for name, phrases in (
-        ("freeze", _FREEZE), ("human", _HUMAN), ("not_me", _NOT_ME), ("cancel", _CANCEL),
-    ):  # fmt: skip
-        left, found[name] = _take(left, phrases)
-    both = sorted([(p, "no") for p in _NO] + [(p, "yes") for p in _YES], key=lambda e: -len(e[0]))
-    for phrase, name in both:
-        left, hit = _take(left, (phrase,))
-        found[name] = found.get(name, False) or hit
-    if not found["no"] and not found["yes"]:
+    for name, phrases in _ORDER:
+        for phrase, pattern in phrases:
+            if phrase not in left:
+                continue
+            if pattern is None:
+                left, found[name] = left.replace(phrase, " "), True
+            else:
+                left, count = pattern.subn(" ", left)
+                found[name] = found.get(name, False) or count > 0
+    if not found.get("no") and not found.get("yes"):
         left, name = _typo(left)
         found[name] = True
-    return _weigh(found, left, words, numbers)
+    return _weigh(found, left, words)
 
 
-def _weigh(
-    found: dict[str, bool], left: str, words: str, numbers: bool
-) -> tuple[Kind, Reason | None]:
-    yes = found.get("yes", False)
-    unknown = [w for w in re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", left) if w not in _FILLER]
+def _weigh(found: dict[str, bool], left: str, words: str) -> tuple[Kind, Reason | None]:
+    yes, no = found.get("yes", False), found.get("no", False)
+    not_me, cancel, freeze = (found.get(name, False) for name in ("not_me", "cancel", "freeze"))
     asked = bool(_QUESTION.search(words)) or bool(_CONTRARY.search(words))
-    if found["freeze"] and not yes:
+    unknown = [w for w in re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", left) if w not in _FILLER]
+    if freeze and not yes:
         return "freeze", "not_me"
-    if found["human"] and not yes:
+    if found.get("human") and not yes:
         return "human", None
-    if yes and (found["not_me"] or found["cancel"] or found.get("no") or found["freeze"]):
+    if yes and (not_me or cancel or no or freeze):
         return "unclear", None
-    if found["not_me"]:
-        return ("unclear", None) if asked and not found.get("no") else ("deny", "not_me")
-    if found["cancel"]:
+    if not_me:
+        return ("unclear", None) if asked and not no else ("deny", "not_me")
+    if cancel:
         return ("unclear", None) if asked else ("deny", "cancel")
-    if found.get("no"):
-        return ("unclear", None) if asked or len(unknown) > 6 else ("deny", None)
-    if yes and not asked and not unknown and not found["human"] and not numbers:
-        return "confirm", None
+    if no:
+        vague = asked or found.get("neither") or len(unknown) > 6
+        return ("unclear", None) if vague else ("deny", None)
+    if yes and not (asked or unknown or found.get("human") or found.get("neither")):
+        plain = not _INVERTED.search(words) and not _strange(left)
+        return ("confirm", None) if plain else ("unclear", None)
     return "unclear", None
 
 
-def _take(text: str, phrases: tuple[str, ...]) -> tuple[str, bool]:
-    hit = False
-    for phrase in sorted(phrases, key=len, reverse=True):
-        if phrase.isascii():
-            text, count = re.subn(rf"(?<![a-z']){re.escape(phrase)}(?![a-z'])", " ", text)
-            hit = hit or count > 0
-        elif phrase in text:
-            text, hit = text.replace(phrase, " "), True
-    return text, hit
+def _strange(left: str) -> bool:
+    """Say whether a number or a picture is left that nobody has understood."""
+    return any(
+        char.isnumeric() or (unicodedata.category(char)[0] == "S" and char not in _FRIENDLY)
+        for char in left
+    )
+
+
+def _made(phrases: tuple[str, ...]) -> "_Phrases":
+    return tuple(
+        (one, re.compile(rf"(?<![a-z']){re.escape(one)}(?![a-z'])") if one.isascii() else None)
+        for one in sorted(phrases, key=len, reverse=True)
+    )
+
+
+_Phrases = tuple[tuple[str, re.Pattern[str] | None], ...]
+_GREETING = ("您好", "你好")  # before the 好 that says yes
+_CLASSES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("greeting", _GREETING),
+    ("freeze", _FREEZE), ("human", _HUMAN), ("not_me", _NOT_ME), ("cancel", _CANCEL),
+    ("neither", _NEITHER),
+)  # fmt: skip
+# Yes and no are one class of phrases: the longest goes first, whichever it says.
+_EITHER = {phrase: name for name, of in (("no", _NO), ("yes", _YES)) for phrase in of}
+_ORDER: tuple[tuple[str, _Phrases], ...] = (
+    *((name, _made(phrases)) for name, phrases in _CLASSES),
+    *((_EITHER[phrase], ((phrase, pattern),)) for phrase, pattern in _made(tuple(_EITHER))),
+)
 
 
 def _typo(left: str) -> tuple[str, str]:
