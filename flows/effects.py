@@ -40,12 +40,29 @@ class Ending(NamedTuple):
     alert: dict[str, Any] | None
 
 
+class Contradiction(NamedTuple):
+    """A deny after a confirm: what follows where it comes in time to turn it, and where not."""
+
+    rid: str
+    event: str
+    outcome: dict[str, Any]
+    at: str
+    records: tuple[list[dict[str, Any]], list[dict[str, Any]]]
+    alerts: tuple[dict[str, Any], dict[str, Any]]
+    notice: dict[str, Any]
+    label: dict[str, Any] | None
+
+
 class Note(NamedTuple):
-    """Records of an input (none: empty), and the alert that goes with it, given once by its rid."""
+    """Records of an input (none: empty), the alert and the notice to the customer that go with it.
+
+    Alert and notice are given once by the rid.
+    """
 
     rid: str
     records: bytes
     alert: dict[str, Any] | None
+    notice: dict[str, Any] | None = None
 
 
 class Effects(Protocol):
@@ -65,6 +82,9 @@ class Effects(Protocol):
 
     def end(self, endings: Sequence[Ending]) -> list[dict[str, Any] | None]:
         """Write outcomes; for each None where ours was first, else the recorded one."""
+
+    def contradict(self, one: Contradiction) -> None:
+        """Act once on a deny after a confirm; where no caller has fetched that, the deny stands."""
 
     def note(self, notes: Sequence[Note]) -> None:
         """Put records of inputs that changed nothing else."""
@@ -146,12 +166,19 @@ class RedisEffects:
             for row in self._scripts.run("outcome", args)
         ]
 
+    def contradict(self, one: Contradiction) -> None:
+        args: list[Any] = [self._generation, self._ttl, one.event, one.rid]
+        args += [orjson.dumps(one.outcome), one.at]
+        args += [orjson.dumps(records) for records in one.records]
+        args += [orjson.dumps(alert) for alert in one.alerts]
+        self._scripts.run("contradict", [*args, orjson.dumps(one.notice), _text(one.label)])
+
     def note(self, notes: Sequence[Note]) -> None:
         if not notes:
             return
         args: list[Any] = [self._generation, self._ttl]
         for one in notes:
-            args += [one.rid, one.records, _text(one.alert)]
+            args += [one.rid, one.records, _text(one.alert), _text(one.notice)]
         self._scripts.run("note", args)
 
 
@@ -178,6 +205,10 @@ class PlainEffects:
         if self._keep is not None:
             self._keep([record for one in endings for record in one.records])
         return [None] * len(endings)
+
+    def contradict(self, one: Contradiction) -> None:
+        if self._keep is not None:
+            self._keep(one.records[0])
 
     def note(self, notes: Sequence[Note]) -> None:
         if self._keep is not None:

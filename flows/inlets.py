@@ -265,6 +265,10 @@ class LabelsPart(_Part):
 
 def _must_be_an_answer(entry: dict[str, Any]) -> None:
     """Raise ValueError for what no shard could hear; it would end the flow at each new start."""
+    if entry.get("kind") in ("freeze", "unfreeze"):
+        if not (isinstance(entry["customer"], str) and entry["customer"]):
+            raise ValueError("answer: needed a customer")
+        return
     if not all(isinstance(entry[name], str) and entry[name] for name in ("customer", "challenge")):
         raise ValueError("answer: needed a customer and a challenge")
     if entry.get("kind") != "unreachable" and entry["decision"] not in ("confirm", "deny"):

@@ -16,13 +16,13 @@ import orjson
 from bytewax.operators import StatefulBatchLogic
 
 from flows.describe import Ticker
-from flows.effects import Effects, Ending, Leaving, Note
+from flows.effects import Contradiction, Effects, Ending, Leaving, Note
 from flows.records import Recorder
 from flows.scored import Scoreds, row_of
 from flows.shards import Cabinet
 from flows.walk import HeardUntil, Scored, Spoken, shard_key, shard_of
 from risk import events, money, names
-from risk.challenge import Answer, Asked, Conversation, Outcome, answer_from
+from risk.challenge import FINAL_DECISION, Answer, Asked, Conversation, Outcome, answer_from
 from risk.labels import lesson_of
 from risk.policy import Judged, RuleSet, judge
 
@@ -31,6 +31,8 @@ CASE_REST_US = 5_000_000
 _DUE = "~due"
 _CASE = "case:"
 _ALARMS = {"decline": "declined", "review": "to review"}
+_STILL_OPEN = ("unsigned", "fresh", "frozen")
+_DURESS = "A confirm under duress: the customer sees a confirm, the payment is held for review."
 
 
 class Decided(NamedTuple):
@@ -246,7 +248,14 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
             "created": events.rfc3339(now_us),
             "expires": events.rfc3339(expires_us),
             "reasons": [reason["code"] for reason in judged.reasons],
+            "must_sign": self._must_sign(moment, now_us),
         }
+
+    def _must_sign(self, moment: events.Moment, now_us: int) -> bool:
+        """Whether, as things stand, only a signed confirm would count; the arbiter decides then."""
+        limit = self._stage.rules().policy.unsigned_limit
+        spent = self._conversation(moment.customer).unsigned_spent(now_us)
+        return limit is not None and spent + _amount_base(moment) > limit
 
     def _settle(
         self,
@@ -291,8 +300,7 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
             moment.id,
             events.parse_us(decision["decided"]),
             expires_us,
-            # Without a rate nobody knows how much it is: it counts as more than any limit.
-            money.LARGEST_MINOR if moment.amount_base is None else moment.amount_base,
+            _amount_base(moment),
         )
         conversation = self._conversation(moment.customer)
         conversation.ask(question)
@@ -329,6 +337,9 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
     def _hear(self, spoken: Spoken) -> None:
         stage, entry = self._stage, spoken.entry
         conversation = self._conversation(spoken.customer)
+        if entry.get("kind") in ("freeze", "unfreeze"):
+            self._freeze(spoken, str(entry["kind"]))
+            return
         if not conversation.knows(str(entry["challenge"])):
             conversation.hold(entry["challenge"], [spoken.position, spoken.received_us, entry])
             self._touch(spoken.customer)
@@ -342,20 +353,101 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
                 self._end(spoken.customer, ended)
             return
         answer: Answer = answer_from(entry, spoken.position, spoken.received_us)
-        heard = conversation.hear(answer, stage.rules().policy.unsigned_limit)
+        policy = stage.rules().policy
+        heard = conversation.hear(answer, policy.unsigned_limit, policy.binding_wait_us)
         self._touch(spoken.customer)
         if heard.outcome is not None:
             self._end(spoken.customer, heard.outcome)
             return
-        alert = None
-        if heard.verdict == "contradicted":
-            alert = {
-                "event": heard.event,
-                "kind": "contradicted",
-                "text": "The customer denied a payment after it was confirmed.",
-            }
+        if heard.verdict == "contradicted" and heard.event is not None:
+            self._contradicted(spoken, heard.event, conversation)
+            return
+        alert = notice = None
+        if answer.decision == "confirm" and answer.reason == "duress":
+            alert = {"event": heard.event, "kind": "duress", "text": _DURESS}
+        if heard.verdict in _STILL_OPEN:
+            notice = self._notice(spoken, heard.verdict)
         records = stage.recorder.verdict(spoken, heard.event, heard.verdict, spoken.received_us)
-        stage.effects.note([Note(f"{names.ANSWERS}/{spoken.position}", records, alert)])
+        stage.effects.note([Note(f"{names.ANSWERS}/{spoken.position}", records, alert, notice)])
+
+    def _notice(self, spoken: Spoken, say: str) -> dict[str, Any]:
+        """What the customer is told of an answer that did not end the question."""
+        entry = spoken.entry
+        return {
+            "op": "notice",
+            "id": entry["challenge"],
+            "event": entry.get("event"),
+            "customer": spoken.customer,
+            "say": say,
+            "channel": entry.get("channel"),
+            "at": events.rfc3339(spoken.received_us),
+        }
+
+    def _contradicted(self, spoken: Spoken, event: str, conversation: Conversation) -> None:
+        """Act on a deny after a confirm: decline where there is time, alert, keep the case."""
+        entry, at = spoken.entry, events.rfc3339(spoken.received_us)
+        frozen = ",".join(sorted(conversation.frozen))
+        make = self._stage.recorder.contradicted
+        outcome = {
+            "state": "denied",
+            "decision": "decline",
+            "at": at,
+            "by": {"type": "customer", "id": spoken.customer},
+            "reason": entry.get("reason"),
+            "challenge": entry["challenge"],
+            "was": "confirmed",
+        }
+        label = None
+        if entry.get("reason") == "not_me":
+            label = {
+                "id": f"{entry['challenge']}/label/contradicted",
+                "event": event,
+                "fraud": True,
+                "source": "customer",
+                "time": at,
+                "known": at,
+            }
+        said = "The customer denied a payment after it was confirmed: "
+        alert = {"event": event, "kind": "contradicted"}
+        self._stage.effects.contradict(
+            Contradiction(
+                f"{names.ANSWERS}/{spoken.position}",
+                event,
+                outcome,
+                at,
+                (
+                    make(spoken, event, frozen, turned=True),
+                    make(spoken, event, frozen, turned=False),
+                ),
+                (
+                    {**alert, "text": said + "it is declined now, nobody had fetched the confirm."},
+                    {**alert, "text": said + "the bank HAS the confirm; recall the payment."},
+                ),
+                self._notice(spoken, "contradicted"),
+                label,
+            )
+        )
+        if self._due().rows.pop(_CASE + event, None) is not None:  # an officer closes it
+            self._touch(_DUE)
+
+    def _freeze(self, spoken: Spoken, kind: str) -> None:
+        """Block all of a customer's payments at once, in a case of its own; or lift that."""
+        conversation = self._conversation(spoken.customer)
+        if kind == "unfreeze":
+            conversation.unblock()
+        else:
+            for ended in list(conversation.block(spoken.received_us)):
+                self._end(spoken.customer, ended)
+        self._touch(spoken.customer)
+        ident = f"{kind}-{spoken.position}"
+        text = (
+            "The customer asks to block everything: all payments are declined until it is lifted."
+        )
+        alert = {"event": ident, "kind": kind, "text": text}
+        if kind == "unfreeze":
+            alert["text"] = "The bank has lifted the customer's block."
+        records = self._stage.recorder.frozen(spoken, kind)
+        self._stage.effects.note([Note(f"{names.ANSWERS}/{spoken.position}", records, alert)])
 
     def _expire(self, until_us: int) -> None:
         due = self._due()
@@ -422,6 +514,8 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
                 "kind": "denied",
                 "text": "The customer says: " + (outcome.reason or "not me"),
             }
+        elif outcome.state == "confirmed" and outcome.decision == "review":
+            alert = {"event": outcome.event, "kind": "duress", "text": _DURESS}
         ending = Ending(
             outcome.event,
             outcome.challenge,
@@ -434,16 +528,18 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
                 "event": outcome.event,
                 "customer": customer,
                 "state": outcome.state,
-                "decision": outcome.decision,
+                # What the customer may see: under duress the same as ever.
+                "decision": FINAL_DECISION[outcome.state],
                 "at": at,
             },
             label,
             alert,
         )
         recorded = self._stage.effects.end([ending])[0]
-        if recorded is not None and recorded["state"] != outcome.state:
+        state = None if recorded is None else recorded.get("was", recorded["state"])
+        if recorded is not None and state != outcome.state:
             self._conversation(customer).settle(
-                replace(outcome, state=recorded["state"], decision=recorded["decision"])
+                replace(outcome, state=state, decision=recorded["decision"])
             )
         due = self._due()
         due.rows.pop(outcome.challenge, None)
@@ -459,6 +555,11 @@ def _alarm(decided: Decided) -> Note:
     kind = _ALARMS[decision["decision"]]
     alert = {"event": decision["event"], "kind": kind, "text": f"{kind.capitalize()}: {why}"}
     return Note(f"event/{decision['event']}/alert", b"", alert)
+
+
+def _amount_base(moment: events.Moment) -> int:
+    """Without a rate nobody knows how much it is: it counts as more than any limit."""
+    return money.LARGEST_MINOR if moment.amount_base is None else moment.amount_base
 
 
 def _is_case(key: str) -> bool:

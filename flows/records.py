@@ -131,6 +131,8 @@ class Recorder:
             "reason": outcome.reason,
             "by": outcome.by,
         }
+        if outcome.state == "confirmed" and outcome.decision == "review":
+            body["duress"] = True
         return [
             self._record(
                 "outcome", f"{rid}/outcome", outcome.event, customer, at_us, body, case=case
@@ -163,6 +165,55 @@ class Recorder:
             case=names.case(event) if event else None,
         )
         return orjson.dumps([record])
+
+    def contradicted(
+        self, spoken: Spoken, event: str, frozen: str, *, turned: bool
+    ) -> list[dict[str, Any]]:
+        """A deny after a confirm: that it came, and the new outcome where it was in time."""
+        case, at_us = names.case(event), spoken.received_us
+        challenge = spoken.entry.get("challenge")
+        reason = spoken.entry.get("reason")
+        told: dict[str, Any] = {"challenge": challenge, "reason": reason}
+        made = [
+            self._record(
+                "answer.contradicted",
+                f"{names.ANSWERS}/{spoken.position}/verdict",
+                event,
+                spoken.customer,
+                at_us,
+                {**told, "verdict": "contradicted", "turned": turned, "frozen": frozen},
+                case=case,
+            )
+        ]
+        if turned:
+            body = {**told, "state": "denied", "decision": "decline", "by": "customer"}
+            made.append(
+                self._record(
+                    "outcome",
+                    f"challenge/{challenge}/outcome/contradicted",
+                    event,
+                    spoken.customer,
+                    at_us,
+                    {**body, "was": "confirmed"},
+                    case=case,
+                )
+            )
+        return made
+
+    def frozen(self, spoken: Spoken, kind: str) -> bytes:
+        """All payments of a customer are blocked, or no more so, in a case of its own."""
+        ident = f"{kind}-{spoken.position}"
+        rid, case = f"{names.ANSWERS}/{spoken.position}", names.case(ident)
+        body = {"channel": spoken.entry.get("channel"), "block": kind == "freeze"}
+        opened = self._record(
+            "case.opened", f"{rid}/case.opened", ident, spoken.customer, spoken.received_us,
+            {"class": "rc10y"}, case=case,
+        )  # fmt: skip
+        said = self._record(
+            "escalation", f"{rid}/escalation", ident, spoken.customer, spoken.received_us,
+            {"why": kind, **body}, case=case,
+        )  # fmt: skip
+        return orjson.dumps([{**opened, "class": "rc10y"}, said])
 
     def learnt(self, learnt: Learnt) -> bytes:
         """One lesson, with the model after it."""

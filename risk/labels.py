@@ -41,7 +41,7 @@ def lesson_of(outcome: Outcome) -> bool | None:
     Of denials only ``not_me`` does: who cancels, or gives no reason, says nothing of fraud.
     """
     if outcome.state == "confirmed":
-        return False
+        return False if outcome.decision == "approve" else None  # under duress nobody is honest
     if outcome.state == "denied" and outcome.reason == "not_me":
         return True
     return None

@@ -12,6 +12,7 @@ AUDIT_DURABLE = "rb:audit:durable"
 DEAD = "rb:dead"
 LATE_EVENTS = "rb:late-events"
 ALERTS = "rb:alerts"
+TELLINGS = "rb:tellings"
 OPEN = "rb:open"
 WAITING_LABELS = "rb:labels:waiting"
 COUNTERS = "rb:counters"
@@ -50,6 +51,11 @@ def outcome(event: str) -> str:
     return f"rb:outcome:{event}"
 
 
+def fetched(event: str) -> str:
+    """The key that says that the outcome of an event was handed out to its caller."""
+    return f"rb:fetched:{event}"
+
+
 def challenge(challenge_id: str) -> str:
     """The key of a challenge as it was asked."""
     return f"rb:challenge:{challenge_id}"
@@ -63,6 +69,21 @@ def customer(token: str) -> str:
 def jid(token: str) -> str:
     """The key that names the customer bound to a chat address."""
     return f"rb:jid:{token}"
+
+
+def credential(ident: str) -> str:
+    """The key of a passkey or device key: hash of ``data`` (JSON) and ``count``."""
+    return f"rb:credential:{ident}"
+
+
+def credentials(token: str) -> str:
+    """The set of a customer's passkeys and device keys."""
+    return f"rb:credentials:{token}"
+
+
+def duress(token: str) -> str:
+    """The key of a customer's duress word, as a keyed hash."""
+    return f"rb:duress:{token}"
 
 
 def reply(gateway: str) -> str:

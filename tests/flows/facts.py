@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from flows.effects import Ending, Leaving, Note
+from flows.effects import Contradiction, Ending, Leaving, Note
 from flows.judge import Due, JudgeShard, Judging, load_kept
 from flows.records import Recorder
 from flows.scored import MemoryScoreds
@@ -106,6 +106,8 @@ class Doors:
     alerts: list[dict[str, Any]] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    fetched: set[str] = field(default_factory=set)
+    notices: list[dict[str, Any]] = field(default_factory=list)
 
     def decide(self, leaving: Sequence[Leaving]) -> list[dict[str, Any] | None]:
         told: list[dict[str, Any] | None] = []
@@ -144,11 +146,26 @@ class Doors:
             told.append(None)
         return told
 
+    def contradict(self, one: Contradiction) -> None:
+        if one.rid in self.notes:
+            return
+        self.notes.append(one.rid)
+        late = one.event in self.fetched
+        if late:
+            self.outcomes[one.event]["contradicted"] = one.at
+        else:
+            self.outcomes[one.event] = one.outcome
+        self.records += one.records[late]
+        self.alerts.append(one.alerts[late])
+        self.notices.append(one.notice)
+        self.labels += [one.label] if one.label else []
+
     def note(self, notes: Sequence[Note]) -> None:
         for one in notes:
             self.notes.append(one.rid)
             self.records += orjson.loads(one.records or b"[]")
             self.alerts += [one.alert] if one.alert else []
+            self.notices += [one.notice] if one.notice else []
 
 
 class Judge:

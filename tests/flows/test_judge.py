@@ -217,6 +217,7 @@ def test_what_is_said_after_a_confirm_is_recorded_and_only_a_contradiction_alarm
     second: str, verdict: str
 ) -> None:
     judge = _asked()
+    judge.doors.fetched.add("p-1")
     judge.hear(spoken("confirm"))
     judge.hear(spoken(second, after_us=2 * SECOND_US))
     record = judge.doors.records[-1]
@@ -234,6 +235,123 @@ def test_a_confirm_above_the_limit_needs_a_signature_and_the_question_stays() ->
     assert judge.doors.records[-1]["body"]["verdict"] == "unsigned"
     judge.hear(spoken("confirm", strength="signed", after_us=2 * SECOND_US))
     assert judge.doors.outcomes["p-1"]["state"] == "confirmed"
+
+
+def test_a_question_says_whether_a_confirm_must_be_signed() -> None:
+    assert _asked().doors.asked[0]["must_sign"] is False
+    assert _asked(unsigned_limit=979_999).doors.asked[0]["must_sign"] is True
+    judge = _asked(unsigned_limit=1_500_000)
+    judge.hear(spoken("confirm"))
+    judge.hear(scored("p-2", 700))
+    assert [ask["must_sign"] for ask in judge.doors.asked] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("over", "say"),
+    [
+        ({"unsigned_limit": 100, "binding_wait_us": 0}, "unsigned"),
+        ({"binding_wait_us": 10 * SECOND_US}, "fresh"),
+    ],
+)
+def test_who_confirms_in_vain_is_told_why_and_the_question_stays_open(
+    over: dict[str, int], say: str
+) -> None:
+    judge = _asked(**over)
+    bound = {"id": "xmpp/jid_2", "bound": events.rfc3339(NOON_US), "verified": True}
+    judge.hear(spoken("confirm", binding=bound))
+    (notice,) = judge.doors.notices
+    assert (notice["op"], notice["say"], notice["channel"]) == ("notice", say, "xmpp")
+    assert notice["id"] == challenge_id("p-1")
+    assert judge.doors.outcomes == {}
+    judge.hear(spoken("deny", after_us=2 * SECOND_US, binding=bound))
+    assert judge.doors.outcomes["p-1"]["state"] == "denied"
+
+
+# --- contradiction, freeze, duress -----------------------------------------------------------
+
+
+def test_a_contradiction_before_the_caller_has_fetched_the_confirm_declines() -> None:
+    judge = _asked()
+    judge.hear(spoken("confirm"))
+    judge.hear(spoken("deny", after_us=2 * SECOND_US))
+    outcome = judge.doors.outcomes["p-1"]
+    assert (outcome["state"], outcome["decision"]) == ("denied", "decline")
+    assert outcome["was"] == "confirmed"
+    assert "declined now" in judge.doors.alerts[-1]["text"]
+    assert [row["fraud"] for row in judge.doors.labels] == [False, True]
+    assert judge.doors.notices[-1]["say"] == "contradicted"
+    kinds = [row["kind"] for row in judge.doors.records[-2:]]
+    assert kinds == ["answer.contradicted", "outcome"]
+    judge.heard_until(10 * DEADLINE_US)
+    assert "case.closed" not in [row["kind"] for row in judge.doors.records]  # officers do
+
+
+def test_a_contradiction_after_the_caller_has_fetched_it_asks_to_recall_the_payment() -> None:
+    judge = _asked()
+    judge.hear(spoken("confirm"))
+    judge.doors.fetched.add("p-1")
+    judge.hear(spoken("deny", reason="cancel", after_us=2 * SECOND_US))
+    outcome = judge.doors.outcomes["p-1"]
+    assert (outcome["state"], outcome["decision"]) == ("confirmed", "approve")
+    assert outcome["contradicted"]
+    assert "recall the payment" in judge.doors.alerts[-1]["text"]
+    assert len(judge.doors.labels) == 1
+
+
+def test_a_crash_between_confirm_and_contradiction_freezes_all_the_same() -> None:
+    judge = _asked()
+    judge.snapshot()
+    judge.hear(spoken("confirm"), spoken("deny", after_us=2 * SECOND_US))
+    judge.start()  # as of before the confirm; both are read again
+    judge.hear(spoken("confirm"), spoken("deny", after_us=2 * SECOND_US))
+    assert judge.doors.outcomes["p-1"]["state"] == "denied"
+    assert [row["kind"] for row in judge.doors.alerts] == ["contradicted"]
+    judge.hear(scored("p-2", 700), spoken("confirm", "p-2", after_us=3 * SECOND_US))
+    assert judge.doors.records[-1]["body"]["verdict"] == "frozen"
+
+
+def test_freeze_blocks_at_once_in_a_case_of_its_own_until_the_bank_lifts_it() -> None:
+    judge = _asked()
+    judge.hear(spoken(kind="freeze", challenge=None))
+    assert judge.doors.outcomes["p-1"]["decision"] == "decline"
+    assert judge.doors.alerts[-1]["kind"] == "freeze"
+    opened = next(row for row in judge.doors.records if row["kind"] == "case.opened")
+    assert opened["class"] == opened["body"]["class"] == "rc10y"
+    assert opened["case"].startswith("case-freeze-")
+    (decision,) = judge.hear(scored("p-2", 10))
+    assert decision["decision"] == "decline"
+    assert decision["reasons"][-1]["code"] == "customer_blocked"
+    judge.hear(spoken(kind="unfreeze", after_us=3 * SECOND_US))
+    (decision,) = judge.hear(scored("p-3", 10))
+    assert decision["decision"] == "approve"
+
+
+def test_under_duress_all_that_the_customer_sees_is_as_ever() -> None:
+    told = []
+    for reason in (None, "duress"):
+        judge = _asked()
+        judge.hear(spoken("confirm", reason=reason))
+        judge.hear(spoken("confirm", after_us=2 * SECOND_US))
+        judge.hear(scored("p-2", 10))
+        told.append((judge, orjson.dumps([judge.doors.closed, judge.doors.notices])))
+    (plain, seen), (forced, seen_too) = told
+    assert seen == seen_too
+    assert plain.doors.outcomes["p-1"]["decision"] == "approve"
+    held = forced.doors.outcomes["p-1"]
+    assert (held["state"], held["decision"]) == ("confirmed", "review")
+    assert "duress" not in orjson.dumps(held).decode()
+    assert [row["kind"] for row in forced.doors.alerts] == ["duress"]
+    assert forced.doors.labels == []  # neither honest nor fraud: an officer will say
+    ended = [row for row in forced.doors.records if row["kind"] == "outcome"]
+    assert [row["body"].get("duress") for row in ended] == [True]
+
+
+def test_duress_that_brings_no_outcome_alarms_all_the_same() -> None:
+    judge = _asked(unsigned_limit=100)
+    judge.hear(spoken("confirm", reason="duress"))
+    assert judge.doors.outcomes == {}
+    assert [row["kind"] for row in judge.doors.alerts] == ["duress"]
+    assert [row["say"] for row in judge.doors.notices] == ["unsigned"]
 
 
 # --- deadlines ------------------------------------------------------------------------------
@@ -346,7 +464,7 @@ def test_a_replayed_answer_finds_the_recorded_outcome_and_ends_it_no_second_time
     assert len(judge.doors.closed) == 1
     assert len(judge.doors.labels) == 1
     judge.hear(spoken("deny", after_us=2 * SECOND_US))
-    assert judge.doors.records[-1]["body"]["verdict"] == "contradicted"
+    assert judge.doors.records[-2]["body"]["verdict"] == "contradicted"
 
 
 def test_a_recorded_outcome_stands_against_what_a_replay_would_make_of_it() -> None:

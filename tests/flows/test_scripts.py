@@ -6,7 +6,7 @@ import orjson
 import pytest
 import redis
 
-from flows.effects import Ending, Leaving, Note, RedisEffects
+from flows.effects import Contradiction, Ending, Leaving, Note, RedisEffects
 from flows.errors import Fenced
 from flows.redis_state import Scripts
 from risk import names
@@ -202,6 +202,55 @@ def test_an_outcome_that_teaches_nothing_puts_no_label(client: "redis.Redis") ->
     assert not client.exists(names.LABELS, "rb:labelled:p-1")
 
 
+def _contradiction(event: str = "p-1") -> Contradiction:
+    return Contradiction(
+        rid=f"rb:answers/{event}",
+        event=event,
+        outcome={"state": "denied", "decision": "decline", "was": "confirmed"},
+        at="2026-03-02T12:00:00Z",
+        records=([{"rid": "turned"}], [{"rid": "kept"}]),
+        alerts=({"text": "turned"}, {"text": "kept"}),
+        notice={"op": "notice", "say": "contradicted"},
+        label={"event": event, "fraud": True},
+    )
+
+
+@pytest.mark.parametrize("fetched", [False, True])
+def test_a_contradiction_turns_an_outcome_that_nobody_fetched_and_is_told_once(
+    client: "redis.Redis", fetched: bool
+) -> None:
+    effects = _effects(client)
+    effects.decide([_leaving(ask=True)])
+    effects.end([_ending()])
+    if fetched:
+        client.set(names.fetched("p-1"), 1)
+    for _ in range(2):
+        effects.contradict(_contradiction())
+    raw: Any = client.get(names.outcome("p-1"))
+    outcome = orjson.loads(raw)
+    assert outcome["decision"] == ("approve" if fetched else "decline")
+    assert ("contradicted" in outcome) is fetched
+    word = "kept" if fetched else "turned"
+    assert _stream(client, names.ALERTS, "alert") == [{"text": word}]
+    assert _stream(client, names.AUDIT, "records")[-1] == [{"rid": word}]
+    told = [one for one in _stream(client, names.DECISIONS, "decision") if "outcome" in one]
+    assert [one["outcome"] for one in told] == [
+        {"state": "confirmed", "decision": "approve"},
+        outcome,
+    ]
+    assert _stream(client, names.CHALLENGES, "challenge")[-1]["say"] == "contradicted"
+    assert _stream(client, names.LABELS, "label")[-1]["fraud"] is True
+    assert _counters(client)[f"contradicted_{word}"] == 1
+
+
+def test_what_a_customer_is_told_leaves_once(client: "redis.Redis") -> None:
+    effects = _effects(client)
+    for _ in range(2):
+        effects.note([Note("rid", b"", None, {"op": "notice", "say": "unsigned"})])
+    assert [one["say"] for one in _stream(client, names.CHALLENGES, "challenge")] == ["unsigned"]
+    assert _stream(client, names.ALERTS, "alert") == []
+
+
 def test_a_note_is_put_each_time_and_its_alert_once(client: "redis.Redis") -> None:
     effects = _effects(client)
     note = Note("rb:answers/1-0", b"[]", {"kind": "contradicted"})
@@ -220,6 +269,7 @@ def test_a_note_is_put_each_time_and_its_alert_once(client: "redis.Redis") -> No
         lambda effects: effects.late(_leaving(), {"kind": "late"}),
         lambda effects: effects.end([_ending()]),
         lambda effects: effects.note([Note("rid", b"[]", {"kind": "x"})]),
+        lambda effects: effects.contradict(_contradiction()),
     ],
 )
 def test_an_older_flow_is_refused_and_nothing_of_it_leaves(
