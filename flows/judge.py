@@ -536,11 +536,12 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
             alert,
         )
         recorded = self._stage.effects.end([ending])[0]
-        state = None if recorded is None else recorded.get("was", recorded["state"])
-        if recorded is not None and state != outcome.state:
-            self._conversation(customer).settle(
-                replace(outcome, state=state, decision=recorded["decision"])
-            )
+        if recorded is not None:
+            state = str(recorded.get("was", recorded["state"]))
+            if state != outcome.state:
+                self._conversation(customer).settle(
+                    replace(outcome, state=state, decision=recorded["decision"])
+                )
         due = self._due()
         due.rows.pop(outcome.challenge, None)
         if outcome.decision != "review":  # there an officer closes it

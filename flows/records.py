@@ -124,7 +124,7 @@ class Recorder:
     def ended(self, outcome: Outcome, customer: str, at_us: int) -> list[dict[str, Any]]:
         """How a challenge ended. Its case is closed later: the closing message belongs to it."""
         case, rid = names.case(outcome.event), f"challenge/{outcome.challenge}"
-        body = {
+        body: dict[str, Any] = {
             "challenge": outcome.challenge,
             "state": outcome.state,
             "decision": outcome.decision,
