@@ -6,6 +6,8 @@
     +-- Fenced         another notifier leads; this one writes and sends nothing more
     +-- LeaseLost      the lock could not be kept; stand by again
     +-- NotReady       a channel was asked to send while it had no session
+    +-- BadLadder      a file of ladders that can't be used: where, what was needed, what was got
+    +-- BadSettings    a channel's settings that can't be used
     +-- BadTemplate    a text that may not be sent; the message says which rule it breaks
     +-- OutboxRefused  an outbox that this version can't read, or that another one holds
     +-- ProsodyFailed  the chat server did not start; its own last words are in the message
@@ -26,6 +28,14 @@ class LeaseLost(NotifierError):
 
 class NotReady(NotifierError):
     """The channel has no session: the row stays claimed and goes again after a reconnect."""
+
+
+class BadLadder(NotifierError):
+    """A file of ladders that can't be used."""
+
+
+class BadSettings(NotifierError):
+    """Settings of a channel that can't be used, or of one that nobody knows."""
 
 
 class BadTemplate(NotifierError):

@@ -105,13 +105,23 @@ class Button:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message, ready for a channel: complete as plain text, with what the layers need."""
+    """One message, ready for a channel: complete as plain text, with what the layers need.
+
+    ``address`` holds several, a line each, on a channel with `many`. ``notice`` names neither
+    amount nor payee; ``link`` is the page's, with its token. After ``stale`` nothing is repeated.
+    """
 
     key: str
     challenge: str
     kind: MessageKind
     address: str
     body: str
+    language: str = ""
+    institution: str = ""
+    reference: str = ""
+    notice: str = ""
+    link: str = ""
+    stale: str = ""
     amount: str = ""
     currency: str = ""
     payee: str = ""

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from notifiers.channel import Listener
+from notifiers.channel import Listener, Supplies
 from notifiers.errors import NotReady
 from notifiers.facts import HeardText, Outgoing
 
@@ -22,6 +22,13 @@ class MemoryChannel:
         self.sent: list[Outgoing] = []
         self.up = True
         self.proves = True
+
+    @classmethod
+    def of(cls, supplies: Supplies) -> "MemoryChannel | None":
+        """Make it where the settings name it: in tests."""
+        if cls.kind not in supplies.settings:
+            return None
+        return cls(supplies.listener, supplies.clock)
 
     @property
     def ready(self) -> bool:

@@ -14,22 +14,24 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from notifiers import ending, leader, rows
-from notifiers.channel import Channel, Listener
+from notifiers import catalogue, ending, leader, rows
+from notifiers.channel import Channel, Listener, Supplies
 from notifiers.desk import Desk
 from notifiers.errors import Fenced, LeaseLost
 from notifiers.outbox import Outbox
+from notifiers.plan import Plans
 from notifiers.records import Records
 from notifiers.room import Room
-from notifiers.web import WebChannel
+from notifiers.term import Term
 from notifiers.wording import House, Wording
 from notifiers.xmpp import XmppAddress, XmppChannel
 from risk.privacy import Tokens
@@ -53,7 +55,9 @@ class NotifierSettings:
     ``seal_key`` opens payees and addresses, ``answer_key`` makes the codes; ``transport_key`` seals
     what goes to the ledger's writer and ``web_key`` makes the tokens of page links (without them,
     the first two are used). ``links`` puts the page's link into a question; ``room`` is the
-    officers' room and ``officers`` their addresses. ``more_channels`` are made for each term.
+    officers' room and ``officers`` their addresses. ``channels`` holds the settings of each kind in
+    the catalogue that is set up, ``secret`` gives keys that they ask for by name; ``more_channels``
+    are made for each term. ``plans`` say in which order channels are tried.
     """
 
     redis: str
@@ -75,6 +79,9 @@ class NotifierSettings:
     holder: str = field(default_factory=leader.this_process)
     clock: Callable[[], datetime] = _now
     chance: Callable[[int], bytes] = os.urandom
+    channels: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    secret: Callable[[str], bytes] | None = field(default=None, repr=False)
+    plans: Plans = field(default_factory=Plans)
     more_channels: Sequence[Callable[[Listener], Channel]] = ()
 
     @property
@@ -134,7 +141,7 @@ async def _lead(
     leading: asyncio.Event | None,
 ) -> None:
     log.info("leading: term %d", lease.fence)
-    desk = Desk(
+    term = Term(
         redis=redis,
         outbox=outbox,
         lease=lease,
@@ -142,17 +149,21 @@ async def _lead(
         seal_key=settings.seal_key,
         answer_key=settings.answer_key,
         web_key=settings.web_key or settings.answer_key,
-        made=Records(settings.tenant, settings.transport_key or settings.seal_key, settings.chance),
+        records=Records(
+            settings.tenant, settings.transport_key or settings.seal_key, settings.chance
+        ),
         wording=wording,
         clock=settings.clock,
         links=settings.links,
+        plans=settings.plans,
     )
+    desk = Desk(term)
 
     def ready() -> None:
         if leading is not None:
             leading.set()
 
-    channels = _channels(settings, desk, lease)
+    channels = _channels(settings, desk, redis, lease)
     room = _room(settings, channels, redis, outbox, lease)
     work = asyncio.create_task(desk.lead(channels, ready, room))
     stopped = asyncio.create_task(stop.wait())
@@ -169,10 +180,22 @@ async def _lead(
         await lease.leave()
 
 
-def _channels(settings: NotifierSettings, desk: Desk, lease: leader.Lease) -> list[Channel]:
-    channels: list[Channel] = [WebChannel(desk)]
+def _channels(
+    settings: NotifierSettings, desk: Desk, redis: "Redis", lease: leader.Lease
+) -> list[Channel]:
+    told = dict(settings.channels)
     if settings.xmpp is not None:
-        channels.append(XmppChannel(settings.xmpp, desk, lease.holds, settings.clock))
+        told[XmppChannel.kind] = settings.xmpp
+    supplies = Supplies(
+        listener=desk,
+        redis=redis,
+        may_write=lease.holds,
+        clock=settings.clock,
+        settings=told,
+        secret=settings.secret,
+        seal_key=settings.seal_key,
+    )
+    channels = catalogue.made(supplies)
     channels.extend(make(desk) for make in settings.more_channels)
     return channels
 

@@ -2,9 +2,10 @@
 
 ::
 
-    due --claim(fence)--> written --pong--> taken
-     ^                       |  \\--bounce--> bounced
-     +------- no pong -------+            due --half-life--> dropped,  --closed--> withdrawn
+    waiting --its rung starts--> due --claim(fence)--> written --proof--> taken
+                                  ^                      |  \\--bounce--> bounced
+                                  +------ no proof ------+
+                    due --past its time--> dropped,  waiting, due --closed--> withdrawn
 
 The place in `rb:challenges` moves in the transaction that stores what stood there, so a question
 is read once. A row is claimed with the leader's fencing number, and a claim under an older number
@@ -23,9 +24,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from notifiers import rows
 from notifiers.errors import Fenced, OutboxRefused
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_FOR = 0.6  # seconds; only a leader whose term is over can still hold the lock
 _T = TypeVar("_T")
 Change = Callable[[sqlite3.Connection], _T]
@@ -44,8 +46,11 @@ CREATE TABLE messages (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, challenge TEXT NOT NULL,
     kind TEXT NOT NULL, channel TEXT NOT NULL, address TEXT NOT NULL, due_after TEXT NOT NULL,
     drop_at REAL NOT NULL, state TEXT NOT NULL DEFAULT 'due',
-    fence INTEGER NOT NULL DEFAULT 0, attempt INTEGER NOT NULL DEFAULT 0
+    fence INTEGER NOT NULL DEFAULT 0, attempt INTEGER NOT NULL DEFAULT 0,
+    rung INTEGER NOT NULL DEFAULT 0, wait REAL NOT NULL DEFAULT 0,
+    patience REAL NOT NULL DEFAULT 0, starts REAL, seen INTEGER NOT NULL DEFAULT 0
 );
+CREATE INDEX climbing ON messages (starts) WHERE state = 'waiting';
 CREATE INDEX waiting ON messages (state, seq) WHERE state IN ('due', 'written');
 CREATE INDEX of_challenge ON messages (challenge);
 CREATE TABLE claims (
@@ -54,6 +59,17 @@ CREATE TABLE claims (
 ) WITHOUT ROWID;
 CREATE TABLE effects (id INTEGER PRIMARY KEY AUTOINCREMENT, effect BLOB NOT NULL);
 """
+# What makes an outbox of the format before into one of the next.
+_UPGRADES = {
+    1: """
+ALTER TABLE messages ADD COLUMN rung INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN wait REAL NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN patience REAL NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN starts REAL;
+ALTER TABLE messages ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX climbing ON messages (starts) WHERE state = 'waiting';
+"""
+}
 
 
 def order(entry: str) -> str:
@@ -186,12 +202,15 @@ def _open(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     version = _version(connection)
-    if version == 0:
+    if version < SCHEMA_VERSION:
         connection.execute("BEGIN IMMEDIATE")
-        if _version(connection) == 0:  # another one may have been first
-            for statement in _SCHEMA.strip().split(";\n"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        version = _version(connection)  # another one may have been first
+        steps = (
+            [_SCHEMA] if version == 0 else [_UPGRADES[n] for n in range(version, SCHEMA_VERSION)]
+        )
+        for statement in ";\n".join(steps).split(";\n"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
         version = _version(connection)
     if version != SCHEMA_VERSION:
@@ -213,7 +232,7 @@ def _check_fence(connection: sqlite3.Connection, fence: int) -> None:
         raise Fenced(f"outbox: needed the newest leader's number {newest}, got {fence}")
 
 
-def take_over(fence: int, holder: str) -> "Change[None]":
+def take_over(fence: int, holder: str, now: float) -> "Change[None]":
     """Begin a term: older numbers are refused from now on, unfinished sends are due again."""
 
     def change(connection: sqlite3.Connection) -> None:
@@ -222,6 +241,6 @@ def take_over(fence: int, holder: str) -> "Change[None]":
             raise Fenced(f"outbox: needed a number above {newest}, got {fence}")
         connection.execute("UPDATE meta SET value = ? WHERE key = 'fence'", (fence,))
         connection.execute("UPDATE meta SET value = ? WHERE key = 'holder'", (holder,))
-        connection.execute("UPDATE messages SET state = 'due' WHERE state = 'written'")
+        rows.unproved(connection, None, now)
 
     return change

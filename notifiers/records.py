@@ -150,6 +150,11 @@ def unreachable(ask: Ask, at: str, why: str) -> tuple[str, str, bytes]:
     )
 
 
+def gave_up(ask: Ask, at: str, why: str) -> Effect:
+    """Say so as an effect, once for each question."""
+    return Effect(f"unreachable/{ask.id}", (unreachable(ask, at, why),))
+
+
 def alert(event: str, kind: str, text: str) -> tuple[str, str, bytes]:
     """Tell the officers' room."""
     return (names.ALERTS, "alert", orjson.dumps({"event": event, "kind": kind, "text": text}))

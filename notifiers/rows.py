@@ -1,13 +1,15 @@
 """Which changes does the outbox know? Each is a function that runs inside one transaction."""
 
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
 
+from notifiers import ladder as steps
 from notifiers.facts import Ask, Closing
+from notifiers.ladder import Ladder, Rung
 from notifiers.records import Effect
 
 Change = Callable[[sqlite3.Connection], Any]
@@ -15,14 +17,15 @@ Change = Callable[[sqlite3.Connection], Any]
 
 @dataclass(frozen=True, slots=True)
 class NewChallenge:
-    """A question as it was read, and the channels (kind, sealed address) it goes out by."""
+    """A question as it was read, and the rungs with their sealed addresses it goes out by."""
 
     ask: Ask
     language: str
     zone: str
     draw: int
     due_after: str
-    channels: tuple[tuple[str, str], ...]
+    rungs: tuple[tuple[Rung, str], ...]
+    now: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,8 @@ class Row:
     attempt: int
 
 
-def new_challenge(connection: sqlite3.Connection, new: NewChallenge) -> bool:
-    """Store a question and its messages; False when it is known already."""
+def new_challenge(connection: sqlite3.Connection, new: NewChallenge) -> Sequence[steps.Action]:
+    """Store a question and its ladder, and begin it; nothing where it is known already."""
     done = connection.execute(
         "INSERT OR IGNORE INTO challenges (id, entry, customer, ask, language, zone, draw, ends)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -68,44 +71,88 @@ def new_challenge(connection: sqlite3.Connection, new: NewChallenge) -> bool:
         ),
     )
     if done.rowcount == 0:
-        return False
-    for channel, address in new.channels:
-        connection.execute(
-            "INSERT INTO messages (key, challenge, kind, channel, address, due_after, drop_at)"
-            " VALUES (?, ?, 'ask', ?, ?, ?, ?)",
+        return ()
+    stale = new.ask.half_life.timestamp()
+    connection.executemany(
+        "INSERT INTO messages (key, challenge, kind, channel, address, due_after, drop_at, state,"
+        " rung, wait, patience) VALUES (?, ?, 'ask', ?, ?, ?, ?, 'waiting', ?, ?, ?)",
+        [
             (
-                f"{new.ask.id}/{channel}/ask",
+                f"{new.ask.id}/{rung.kind}/ask",
                 new.ask.id,
-                channel,
+                rung.kind,
                 address,
                 new.due_after,
-                new.ask.half_life.timestamp(),
-            ),
-        )
-    return True
+                stale,
+                number,
+                rung.wait,
+                rung.patience,
+            )
+            for number, (rung, address) in enumerate(new.rungs)
+        ],
+    )
+    return climb(connection, new.ask.id, steps.Begun(), new.now)
 
 
-def close_challenge(connection: sqlite3.Connection, closing: Closing, drop_at: float) -> bool:
+def climb(
+    connection: sqlite3.Connection, challenge: str, fact: steps.Fact, now: float
+) -> Sequence[steps.Action]:
+    """Tell a question's ladder a fact, and keep what follows from it."""
+    row = connection.execute(
+        "SELECT closed IS NOT NULL, told, ends FROM challenges WHERE id = ?", (challenge,)
+    ).fetchone()
+    if row is None:
+        return ()
+    closed, told, stale = row
+    found = connection.execute(
+        "SELECT channel, wait, patience, state, starts, attempt, seen, drop_at FROM messages"
+        " WHERE challenge = ? AND kind = 'ask' ORDER BY rung, seq",
+        (challenge,),
+    ).fetchall()
+    if found:
+        stale = found[0][7]
+    before = tuple(
+        Rung(kind, wait, patience, state, starts, shown=attempt > 0, seen=bool(seen))
+        for kind, wait, patience, state, starts, attempt, seen, _ in found
+    )
+    was = Ladder(before, stale, closed=bool(closed), given_up=bool(told))
+    became, actions = steps.step(was, fact, now)
+    for old, new in zip(before, became.rungs, strict=True):
+        if old != new:
+            connection.execute(
+                "UPDATE messages SET state = ?, starts = ?, seen = ?"
+                " WHERE challenge = ? AND kind = 'ask' AND channel = ?",
+                (new.state, new.starts, new.seen, challenge, new.kind),
+            )
+    if became.given_up and not told:
+        connection.execute("UPDATE challenges SET told = 1 WHERE id = ?", (challenge,))
+    return actions
+
+
+def close_challenge(
+    connection: sqlite3.Connection, closing: Closing, drop_at: float, now: float
+) -> bool:
     """Close a question: unsent messages are withdrawn, sent ones get their correction, once."""
-    done = connection.execute(
-        "UPDATE challenges SET closed = ? WHERE id = ? AND closed IS NULL",
+    (found,) = connection.execute(
+        "SELECT count(*) FROM challenges WHERE id = ? AND closed IS NULL", (closing.challenge,)
+    ).fetchone()
+    if not found:
+        return False
+    actions = climb(connection, closing.challenge, steps.Closed(), now)
+    connection.execute(
+        "UPDATE challenges SET closed = ? WHERE id = ?",
         (orjson.dumps(asdict(closing)), closing.challenge),
     )
-    if done.rowcount == 0:
-        return False
-    connection.execute(
-        "INSERT OR IGNORE INTO messages"
-        " (key, challenge, kind, channel, address, due_after, drop_at)"
-        " SELECT challenge || '/' || channel || '/close', challenge, 'close', channel, address,"
-        " '', ? FROM messages WHERE challenge = ? AND kind = 'ask' AND attempt > 0"
-        " AND state <> 'bounced' ORDER BY seq",
-        (drop_at, closing.challenge),
-    )
-    connection.execute(
-        "UPDATE messages SET state = 'withdrawn'"
-        " WHERE challenge = ? AND kind = 'ask' AND state = 'due'",
-        (closing.challenge,),
-    )
+    for action in actions:
+        if isinstance(action, steps.Correct):
+            connection.execute(
+                "INSERT OR IGNORE INTO messages"
+                " (key, challenge, kind, channel, address, due_after, drop_at, rung)"
+                " SELECT challenge || '/' || channel || '/close', challenge, 'close', channel,"
+                " address, '', ?, rung FROM messages"
+                " WHERE challenge = ? AND kind = 'ask' AND channel = ?",
+                (drop_at, closing.challenge, action.kind),
+            )
     return True
 
 
@@ -136,7 +183,8 @@ def known(connection: sqlite3.Connection) -> list[KnownChallenge]:
     """Read every kept question, oldest first."""
     channels: dict[str, list[tuple[str, str, bool]]] = {}
     for challenge, channel, address, attempt in connection.execute(
-        "SELECT challenge, channel, address, attempt FROM messages WHERE kind = 'ask' ORDER BY seq"
+        "SELECT challenge, channel, address, attempt FROM messages WHERE kind = 'ask'"
+        " ORDER BY rung, seq"
     ):
         channels.setdefault(challenge, []).append((channel, address, attempt > 0))
     found = []
@@ -165,19 +213,22 @@ def claim(
     connection: sqlite3.Connection,
     fence: int,
     durable: str,
-    channels: Collection[str],
-    room: int,
+    free: Mapping[str, int],
     at: str,
+    now: float,
 ) -> list[Row]:
-    """Claim what is due on these channels, oldest first, under this leader's number."""
-    marks = ",".join("?" * len(channels))
-    rows = connection.execute(
-        "SELECT key, challenge, kind, channel, address, attempt FROM messages"  # noqa: S608 - only marks
-        f" WHERE state = 'due' AND due_after <= ? AND channel IN ({marks}) ORDER BY seq LIMIT ?",
-        (durable, *channels, room),
-    ).fetchall()
-    claimed = [Row(key, one, kind, by, to, n + 1) for key, one, kind, by, to, n in rows]
+    """Claim what is due, oldest first, under this leader's number; so much of each channel."""
+    claimed: list[Row] = []
+    for channel, room in free.items():
+        found = connection.execute(
+            "SELECT key, challenge, kind, channel, address, attempt FROM messages"
+            " WHERE state = 'due' AND due_after <= ? AND channel = ? ORDER BY seq LIMIT ?",
+            (durable, channel, room),
+        ).fetchall()
+        claimed += [Row(key, one, kind, by, to, n + 1) for key, one, kind, by, to, n in found]
     for row in claimed:
+        if row.kind == "ask":
+            climb(connection, row.challenge, steps.Written(row.channel), now)
         connection.execute(
             "UPDATE messages SET state = 'written', fence = ?, attempt = ? WHERE key = ?",
             (fence, row.attempt, row.key),
@@ -188,28 +239,46 @@ def claim(
     return claimed
 
 
-def anything_due(connection: sqlite3.Connection) -> bool:
-    """Say whether any message waits to go out."""
-    found = connection.execute("SELECT 1 FROM messages WHERE state = 'due' LIMIT 1").fetchone()
-    return found is not None
+def next_due(connection: sqlite3.Connection) -> float | None:
+    """Say when something is to be sent or started: 0 for now, seconds since 1970, or None."""
+    if connection.execute("SELECT 1 FROM messages WHERE state = 'due' LIMIT 1").fetchone():
+        return 0.0
+    (starts,) = connection.execute(
+        "SELECT min(starts) FROM messages WHERE state = 'waiting'"
+    ).fetchone()
+    return None if starts is None else float(starts)
 
 
-def overdue(connection: sqlite3.Connection, now: float) -> list[Row]:
-    """Give up what is past its time and not proved taken."""
-    rows = connection.execute(
+def tick(connection: sqlite3.Connection, now: float) -> list[str]:
+    """Start the rungs whose time has come; gives the questions that no channel is left for."""
+    found = connection.execute(
+        "SELECT DISTINCT challenge FROM messages"
+        " WHERE state = 'waiting' AND (starts <= ? OR drop_at <= ?) LIMIT 500",
+        (now, now),
+    ).fetchall()
+    return [
+        one for (one,) in found if steps.GiveUp() in climb(connection, one, steps.Ticked(), now)
+    ]
+
+
+def overdue(connection: sqlite3.Connection, now: float) -> list[tuple[Row, bool]]:
+    """Drop what is past its time and not proved taken; True where the question is given up."""
+    found = connection.execute(
         "SELECT key, challenge, kind, channel, address, attempt FROM messages"
         " WHERE state = 'due' AND drop_at <= ? ORDER BY seq LIMIT 500",
         (now,),
     ).fetchall()
-    connection.executemany(
-        "UPDATE messages SET state = 'dropped' WHERE key = ?", [(row[0],) for row in rows]
-    )
-    return [Row(*row) for row in rows]
+    return [(row, _end(connection, row, "dropped", now)) for row in (Row(*one) for one in found)]
 
 
-def settle(connection: sqlite3.Connection, keys: Sequence[str], state: str) -> list[Row]:
-    """Mark claimed messages as taken or bounced; gives those that were not so before."""
-    rows = []
+def settle(
+    connection: sqlite3.Connection, keys: Sequence[str], state: str, now: float
+) -> list[tuple[Row, bool]]:
+    """Mark claimed messages as taken or bounced; gives those that were not so before.
+
+    With each goes True where the question is given up: the last rung has failed.
+    """
+    settled = []
     for key in keys:
         row = connection.execute(
             "SELECT key, challenge, kind, channel, address, attempt, state FROM messages"
@@ -218,35 +287,54 @@ def settle(connection: sqlite3.Connection, keys: Sequence[str], state: str) -> l
         ).fetchone()
         if row is None or row[6] not in ({"written"} if state == "taken" else {"written", "taken"}):
             continue
-        connection.execute("UPDATE messages SET state = ? WHERE key = ?", (state, key))
-        rows.append(Row(*row[:6]))
-    return rows
+        one = Row(*row[:6])
+        settled.append((one, _end(connection, one, state, now)))
+    return settled
 
 
-def unproved(connection: sqlite3.Connection, channel: str) -> int:
-    """A new session: what was written without proof is due again."""
+def see(connection: sqlite3.Connection, challenge: str, channel: str, now: float) -> Row | None:
+    """Note a sign of life; gives the message where that is the first proof that it was taken."""
+    key = f"{challenge}/{channel}/ask"
+    asked = "SELECT key, challenge, kind, channel, address, attempt, state FROM messages"
+    before = connection.execute(f"{asked} WHERE key = ?", (key,)).fetchone()
+    climb(connection, challenge, steps.Seen(channel), now)
+    after = connection.execute("SELECT state FROM messages WHERE key = ?", (key,)).fetchone()
+    if before is None or before[6] == "taken" or after[0] != "taken":
+        return None
+    return Row(*before[:6])
+
+
+def _end(connection: sqlite3.Connection, row: Row, state: str, now: float) -> bool:
+    if row.kind != "ask":
+        connection.execute("UPDATE messages SET state = ? WHERE key = ?", (state, row.key))
+        return False
+    fact: steps.Fact = steps.Taken(row.channel)
+    if state != "taken":
+        fact = steps.Failed(row.channel, "dropped" if state == "dropped" else "bounced")
+    return steps.GiveUp() in climb(connection, row.challenge, fact, now)
+
+
+def again(connection: sqlite3.Connection, key: str) -> bool:
+    """Let one written message go again; False when it is not under way any more."""
     done = connection.execute(
-        "UPDATE messages SET state = 'due' WHERE channel = ? AND state = 'written'", (channel,)
-    )
-    return done.rowcount
-
-
-def hopeless(connection: sqlite3.Connection, challenge: str) -> bool:
-    """Say whether no channel is left that may still carry the question."""
-    (left,) = connection.execute(
-        "SELECT count(*) FROM messages WHERE challenge = ? AND kind = 'ask'"
-        " AND state IN ('due', 'written', 'taken')",
-        (challenge,),
-    ).fetchone()
-    return bool(left == 0)
-
-
-def tell_once(connection: sqlite3.Connection, challenge: str) -> bool:
-    """True for the first who tells the flow that a question is unreachable."""
-    done = connection.execute(
-        "UPDATE challenges SET told = 1 WHERE id = ? AND told = 0 AND closed IS NULL", (challenge,)
+        "UPDATE messages SET state = 'due' WHERE key = ? AND state IN ('written', 'taken')", (key,)
     )
     return done.rowcount == 1
+
+
+def unproved(connection: sqlite3.Connection, channel: str | None, now: float) -> int:
+    """A new session (of all channels: a new term): what lacks proof is due again."""
+    found = connection.execute(
+        "SELECT key, challenge, kind, channel FROM messages WHERE state = 'written'"
+        " AND (? IS NULL OR channel = ?) ORDER BY seq",
+        (channel, channel),
+    ).fetchall()
+    for key, challenge, kind, by in found:
+        if kind == "ask":
+            climb(connection, challenge, steps.Unproved(by), now)
+        else:
+            connection.execute("UPDATE messages SET state = 'due' WHERE key = ?", (key,))
+    return len(found)
 
 
 def add_effects(connection: sqlite3.Connection, effects: Sequence[Effect]) -> None:

@@ -6,7 +6,7 @@ the page that the gateway serves. So each message counts as taken, and nothing l
 
 import asyncio
 
-from notifiers.channel import Listener
+from notifiers.channel import Listener, Supplies
 from notifiers.facts import Outgoing
 
 
@@ -17,6 +17,11 @@ class WebChannel:
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
+
+    @classmethod
+    def of(cls, supplies: Supplies) -> "WebChannel":
+        """Make it: the page is always there."""
+        return cls(supplies.listener)
 
     @property
     def ready(self) -> bool:

@@ -23,7 +23,7 @@ from slixmpp import ComponentXMPP
 from slixmpp.xmlstream import StanzaBase
 
 from notifiers import stanzas
-from notifiers.channel import Listener
+from notifiers.channel import Listener, Supplies
 from notifiers.errors import NotReady
 from notifiers.facts import Outgoing
 
@@ -94,6 +94,14 @@ class XmppChannel:
         self._greeted: set[str] = set()
         self.room: Callable[[ET.Element], None] | None = None
         self.on_session: Callable[[], None] | None = None
+
+    @classmethod
+    def of(cls, supplies: Supplies) -> "XmppChannel | None":
+        """Make it where the settings hold an `XmppAddress`."""
+        address = supplies.settings.get(cls.kind)
+        if address is None:
+            return None
+        return cls(address, supplies.listener, supplies.may_write, supplies.clock)
 
     @property
     def ready(self) -> bool:

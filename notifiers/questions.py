@@ -1,0 +1,200 @@
+"""What was asked and what was closed? From `rb:challenges` into the outbox, each entry once.
+
+The place in the stream moves in the transaction that stores what stood there. A question begins
+its ladder in the same one; a customer without a channel is told to the flow at once.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from notifiers import ladder, rows
+from notifiers import outbox as box
+from notifiers.book import Asked, tie
+from notifiers.facts import Ask, Closing, parse_time, write_time
+from notifiers.ladder import Rung
+from notifiers.records import gave_up
+from notifiers.term import Term, patience, read_object, text_of
+from notifiers.wording import DEFAULT_LANGUAGE
+from risk import names
+
+log = logging.getLogger(__name__)
+
+READ_AT_ONCE = 256
+CLOSING_TRIED_FOR = 3600.0
+NOTICES = frozenset({"unsigned", "delayed", "late"})
+Fresh = tuple[rows.NewChallenge, Asked]
+
+
+class Questions:
+    """Reads for one term."""
+
+    def __init__(self, term: Term) -> None:
+        self._term = term
+
+    async def load(self) -> None:
+        """Make the book again of what the outbox keeps."""
+        term = self._term
+        for known in await term.outbox.look(rows.known):
+            payee = term.payee(known.ask)
+            draw, code, digest = tie(term.answer_key, known.ask, payee, set(), known.draw)
+            asked = Asked(
+                ask=known.ask,
+                payee=payee,
+                language=known.language,
+                zone=known.zone,
+                draw=draw,
+                code=code,
+                bind=digest,
+                addresses={kind: term.address(sealed) for kind, sealed, _ in known.channels},
+                closed=known.closed,
+                repeated=known.repeated,
+                wrong=known.wrong,
+                written={kind for kind, _, written in known.channels if written},
+            )
+            term.book.add(asked)
+
+    async def read(self) -> None:
+        """Read on until cancelled."""
+        term = self._term
+        position = await term.outbox.look(rows.position)
+        while True:
+            async with patience("reading questions"):
+                got: Any = await term.redis.xread(
+                    {names.CHALLENGES: position}, count=READ_AT_ONCE, block=1000
+                )
+                entries = got[0][1] if got else []
+                if entries:
+                    position = await self._take_in(entries)
+                if len(entries) < READ_AT_ONCE:
+                    term.caught_up.set()
+                term.wake.set()
+
+    async def _take_in(self, entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> str:
+        """Store what was read and the place in the stream, in one transaction."""
+        term = self._term
+        read = [(entry.decode(), read_object(of.get(b"challenge"))) for entry, of in entries]
+        asks = [ask for entry, fields in read if (ask := _ask(entry, fields)) is not None]
+        customers, mark = await self._look_up(asks)
+        fresh: dict[str, Fresh] = {}
+        for ask in asks:
+            if term.book.get(ask.id) is None and ask.id not in fresh:
+                fresh[ask.id] = self._prepare(ask, customers.get(ask.customer, {}), mark, fresh)
+        closings = [c for _, fields in read if (c := _closing(fields)) is not None]
+        last, now, at = read[-1][0], term.now(), write_time(term.clock())
+
+        def change(connection: Any) -> list[Closing]:
+            for new, _ in fresh.values():
+                if ladder.GiveUp() in rows.new_challenge(connection, new):
+                    rows.add_effects(connection, [gave_up(new.ask, at, "no_channel")])
+            closed = [
+                closing
+                for closing in closings
+                if rows.close_challenge(connection, closing, now + CLOSING_TRIED_FOR, now)
+            ]
+            rows.move(connection, last)
+            return closed
+
+        closed = await term.write(change)
+        for _, asked in fresh.values():
+            term.book.add(asked)
+        for closing in closed:
+            known = term.book.get(closing.challenge)
+            if known is not None:
+                known.closed = closing
+        term.tell.set()
+        for _, fields in read:
+            self._notice(fields)
+        return last
+
+    async def _look_up(self, asks: Sequence[Ask]) -> tuple[dict[str, dict[str, Any]], str]:
+        """Read the customers, and the end of the audit stream *after* the questions were read."""
+        if not asks:
+            return {}, ""
+        wanted = sorted({ask.customer for ask in asks})
+        pipe = self._term.redis.pipeline(transaction=False)
+        pipe.mget([names.customer(one) for one in wanted])
+        pipe.xrevrange(names.AUDIT, count=1)
+        found, newest = await pipe.execute()
+        customers = {
+            one: read_object(raw) or {}
+            for one, raw in zip(wanted, found, strict=True)
+            if raw is not None
+        }
+        mark = box.order(newest[0][0].decode()) if newest else ""
+        return customers, mark
+
+    def _prepare(
+        self, ask: Ask, customer: Mapping[str, Any], mark: str, fresh: Mapping[str, Fresh]
+    ) -> Fresh:
+        term = self._term
+        payee = term.payee(ask)
+        open_now = term.book.open_of(ask.customer)
+        open_now += [asked for _, asked in fresh.values() if asked.ask.customer == ask.customer]
+        draw, code, digest = tie(term.answer_key, ask, payee, {one.code for one in open_now})
+        language = text_of(customer, "language") or DEFAULT_LANGUAGE
+        zone = text_of(customer, "zone") or "UTC"
+        bound = self._bound(customer)
+        rungs = term.plans.rungs(ask, text_of(customer, "ladder"), tuple(bound))
+        asked = Asked(
+            ask=ask,
+            payee=payee,
+            language=language,
+            zone=zone,
+            draw=draw,
+            code=code,
+            bind=digest,
+            addresses={rung.kind: term.address(bound[rung.kind]) for rung in rungs},
+        )
+        laid = tuple[tuple[Rung, str], ...]((rung, bound[rung.kind]) for rung in rungs)
+        return rows.NewChallenge(ask, language, zone, draw, mark, laid, term.now()), asked
+
+    def _bound(self, customer: Mapping[str, Any]) -> dict[str, str]:
+        """Give the sealed address of each kind; a kind with `many` gets all that are bound."""
+        bound: dict[str, str] = {}
+        for channel in customer.get("channels") or ():
+            kind = text_of(channel, "kind")
+            mine = self._term.channels.get(kind)
+            if not channel.get("verified") or mine is None:
+                continue
+            address = text_of(channel, "address")
+            if kind not in bound:
+                bound[kind] = address
+            elif getattr(mine, "many", False):
+                bound[kind] += " " + address
+        return bound
+
+    def _notice(self, fields: Mapping[str, Any] | None) -> None:
+        """`{"op": "notice", "id", "say"}`: the flow has something to say, such as `unsigned`."""
+        if fields is None or fields.get("op") != "notice" or fields.get("say") not in NOTICES:
+            return
+        term = self._term
+        asked = term.book.get(text_of(fields, "id"))
+        say = getattr(term.channels.get("xmpp"), "say", None)
+        address = asked.addresses.get("xmpp") if asked is not None else None
+        if asked is not None and say is not None and address:
+            say(address, address, term.wording.say(asked.language, str(fields["say"])))
+
+
+def _ask(entry: str, fields: Mapping[str, Any] | None) -> Ask | None:
+    if fields is None or fields.get("op") != "ask":
+        return None
+    try:
+        return Ask.from_stream(entry, fields)
+    except (KeyError, ValueError) as broken:
+        log.warning("%s %s: not a question: %r", names.CHALLENGES, entry, broken)
+        return None
+
+
+def _closing(fields: Mapping[str, Any] | None) -> Closing | None:
+    if fields is None or fields.get("op") != "close":
+        return None
+    try:
+        at = str(fields["at"])
+        parse_time(at)
+        return Closing(
+            str(fields["id"]), str(fields["state"]), str(fields.get("decision") or ""), at
+        )
+    except (KeyError, ValueError) as broken:
+        log.warning("%s: not a closing: %r", names.CHALLENGES, broken)
+        return None

@@ -1,0 +1,361 @@
+"""What goes out, by which channel, and what became of it?
+
+::
+
+    due --decision durable?--> claim --> write --> taken            each on record, and the
+                                           |-----> bounced, failed  ladder is told what follows
+                 past half its life: dropped
+
+Nothing is written once the term is over. How much is under way is bounded for each channel alone,
+so that a slow one holds up no other.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from typing import Any
+
+from notifiers import ending, records, rows
+from notifiers import outbox as box
+from notifiers.book import Asked
+from notifiers.errors import Fenced, NotReady
+from notifiers.facts import Outgoing, write_time
+from notifiers.foreign import clean
+from notifiers.records import Effect
+from notifiers.term import Term, patience
+from notifiers.wording import reference
+from risk import names
+from risk.privacy import web_token
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT = 256
+LONGEST_ATTEMPTS = 5
+LOOKS_EVERY = 0.25
+GATE_LOOKS_EVERY = 0.004  # a decision is about to become durable
+UNREACHABLE_AT_ONCE = frozenset(
+    {"service-unavailable", "not-allowed", "item-not-found", "recipient-unavailable", "forbidden",
+     "remote-server-not-found", "gone", "not-acceptable", "jid-malformed", "not-authorized"}
+)  # fmt: skip
+
+
+class Sending:
+    """Sends for one term. `failed` is done when something went wrong that ends the term."""
+
+    def __init__(self, term: Term) -> None:
+        self._term = term
+        self._in_flight: dict[str, str] = {}
+        self._settling: set[asyncio.Task[None]] = set()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages are written and not settled."""
+        return len(self._in_flight)
+
+    async def send(self) -> None:
+        """Send what is due until cancelled, once all that was asked has been read."""
+        term = self._term
+        await term.caught_up.wait()
+        while True:
+            sent = False
+            async with patience("sending"):
+                sent = await self._send_some()
+            if not sent:
+                gated = await term.outbox.look(_gated(term.durable))
+                await self._sleep(GATE_LOOKS_EVERY if gated else await self._until_next())
+
+    async def end(self) -> None:
+        """Let nothing run on after the term."""
+        await ending.end(self._settling)
+
+    async def _until_next(self) -> float:
+        due = await self._term.outbox.look(rows.next_due)
+        if not due:  # nothing waits, or what is due waits for its channel
+            return LOOKS_EVERY
+        return min(LOOKS_EVERY, max(0.0, due - self._term.now()))
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._term.wake.wait()
+        except TimeoutError:
+            pass
+        self._term.wake.clear()
+
+    async def _send_some(self) -> bool:
+        term = self._term
+        due = await term.outbox.look(rows.next_due)
+        now = term.now()
+        if due is None or due > now:
+            return False
+        await self._refresh_mark()
+        free = self._free()
+        fence, at, durable = term.lease.fence, write_time(term.clock()), term.durable
+
+        def change(connection: Any) -> list[rows.Row]:
+            for row, lost in rows.overdue(connection, now):
+                self._drop(connection, row, at, lost=lost)
+            for one in rows.tick(connection, now):
+                self._give_up(connection, one, at, "half_life")
+            return rows.claim(connection, fence, durable, free, at, now)
+
+        claimed: list[rows.Row] = await term.write(change)
+        term.tell.set()
+        for row in claimed:
+            self._write_out(row)
+        return bool(claimed)
+
+    def _free(self) -> dict[str, int]:
+        """How many messages each channel may be given now."""
+        busy = dict.fromkeys(self._term.channels, 0)
+        for kind in self._in_flight.values():
+            busy[kind] = busy.get(kind, 0) + 1
+        return {
+            kind: IN_FLIGHT - busy[kind]
+            for kind, channel in self._term.channels.items()
+            if channel.ready and busy[kind] < IN_FLIGHT
+        }
+
+    def _write_out(self, row: rows.Row) -> None:
+        """Write one claimed message, unless the term is over: then nothing more goes out."""
+        term = self._term
+        asked = term.book.get(row.challenge)
+        channel = term.channels[row.channel]
+        if asked is None:
+            log.warning("outbox: %s belongs to no known question", row.key)
+            return
+        if not term.lease.holds():
+            raise Fenced(f"term {term.lease.fence} is over: {row.key} was not sent")
+        try:
+            self._in_flight[row.key] = row.channel
+            channel.write(self.outgoing(row, asked))
+            asked.written.add(row.channel)
+        except NotReady:
+            log.info("outbox: %s waits for the channel", row.key)
+
+    def outgoing(self, row: rows.Row, asked: Asked) -> Outgoing:
+        """Compose one message: the same again whenever it is composed."""
+        wording = self._term.wording
+        ask, closing = asked.ask, asked.closed
+        texts = wording.texts(asked.language)
+        address = self._term.address(row.address)
+        common = Outgoing(
+            key=row.key,
+            challenge=row.challenge,
+            kind="close",
+            address=address,
+            body="",
+            language=texts.language,
+            institution=wording.house.name(texts.language),
+            reference=reference(ask.id),
+            notice=wording.sealed(asked.language, asked.zone, ask).text,
+            stale=write_time(ask.half_life),
+            expires=ask.expires,
+        )
+        if row.kind == "close" and closing is not None:
+            body = wording.close(asked.language, asked.zone, ask, asked.payee, closing)
+            notice = wording.sealed(asked.language, asked.zone, ask, closing=closing).text
+            return replace(common, body=body, notice=notice)
+        page = self._page(ask.id)
+        link = page if self._term.links else ""
+        body = wording.ask(asked.language, asked.zone, ask, asked.payee, asked.code, link)
+        return replace(
+            common,
+            kind="ask",
+            body=body,
+            link=page,
+            amount=ask.amount,
+            currency=ask.currency,
+            payee=clean(asked.payee.name),
+            bind=asked.bind,
+            buttons=wording.buttons(asked.language, asked.code),
+        )
+
+    def _page(self, challenge: str) -> str:
+        page = self._term.wording.house.page
+        if not page:
+            return ""
+        return f"{page.rstrip('/')}/c/{challenge}#{web_token(self._term.web_key, challenge)}"
+
+    async def _refresh_mark(self) -> None:
+        raw: Any = await self._term.redis.get(names.AUDIT_DURABLE)
+        self._term.durable = box.order(raw.decode()) if raw else ""
+
+    # -- what the channels tell ------------------------------------------------------------
+
+    async def opened(self, kind: str) -> None:
+        """A session of this channel begins: what lacks proof goes again."""
+        term = self._term
+        self._in_flight = {k: c for k, c in self._in_flight.items() if c != kind}
+        again = await term.write(lambda c: rows.unproved(c, kind, term.now()))
+        if again:
+            log.info("%s: %d messages were not proved taken and go again", kind, again)
+        term.wake.set()
+
+    def taken(self, keys: Sequence[str]) -> None:
+        """These were proved taken."""
+        self._settle(self._taken(list(keys)))
+
+    def failed_for_good(self, key: str, condition: str) -> None:
+        """This one will not arrive by its channel."""
+        self._settle(self._failed(key, condition))
+
+    def bounced(self, kind: str, challenge: str, condition: str, bare: str) -> None:
+        """A stanza of ours came back; only the person it went to can send it back."""
+        one, closing = challenge.removesuffix(".closed"), challenge.endswith(".closed")
+        asked = self._term.book.get(one)
+        address = asked.addresses.get(kind, "") if asked is not None else ""
+        if asked is None or closing or address.partition("/")[0].lower() != bare:
+            return  # of a short reply or a closing, or one that a stranger made up
+        key = f"{one}/{kind}/ask"
+        if condition in UNREACHABLE_AT_ONCE:
+            self._settle(self._failed(key, condition))
+        else:
+            self._settle(self._try_again(key, condition))
+
+    def seen(self, kind: str, challenge: str, bare: str) -> None:
+        """A sign of life came from the address that was asked."""
+        asked = self._term.book.get(challenge)
+        if asked is not None and asked.addresses.get(kind, "").lower() == bare:
+            self._settle(self._seen(kind, challenge))
+
+    async def _taken(self, keys: list[str]) -> None:
+        term = self._term
+        now, at = term.now(), write_time(term.clock())
+
+        def change(connection: Any) -> None:
+            for row, _ in rows.settle(connection, keys, "taken", now):
+                self._put_on_record(connection, row, "taken", at)
+
+        await term.write(change)
+        self._settled(keys)
+
+    async def _failed(self, key: str, condition: str) -> None:
+        term = self._term
+        now, at = term.now(), write_time(term.clock())
+
+        def change(connection: Any) -> None:
+            for row, lost in rows.settle(connection, [key], "bounced", now):
+                self._put_on_record(connection, row, "bounced", at, condition)
+                if lost:
+                    self._give_up(connection, row.challenge, at, condition)
+
+        await term.write(change)
+        self._settled([key])
+
+    async def _try_again(self, key: str, condition: str) -> None:
+        """An error that may pass: some more attempts, a little apart."""
+        await asyncio.sleep(0.5)
+        attempts = await self._term.outbox.look(_attempts(key))
+        if attempts >= LONGEST_ATTEMPTS:
+            await self._failed(key, condition)
+            return
+        await self._term.write(lambda connection: rows.again(connection, key))
+        self._settled([key])
+
+    async def _seen(self, kind: str, challenge: str) -> None:
+        now, at = self._term.now(), write_time(self._term.clock())
+
+        def change(connection: Any) -> None:
+            row = rows.see(connection, challenge, kind, now)
+            if row is not None:
+                self._put_on_record(connection, row, "taken", at)
+
+        await self._term.write(change)
+        self._settled([f"{challenge}/{kind}/ask"])
+
+    def _settled(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._in_flight.pop(key, None)
+        self._term.wake.set()
+        self._term.tell.set()
+
+    def _settle(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._or_end(work))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _or_end(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as failed:  # noqa: BLE001 - the term ends with it
+            self.fail(failed)
+
+    def fail(self, failed: Exception) -> None:
+        """End the term by what went wrong."""
+        if not self.failed.done():
+            self.failed.set_exception(failed)
+
+    # -- on record -------------------------------------------------------------------------
+
+    def _drop(self, connection: Any, row: rows.Row, at: str, *, lost: bool) -> None:
+        """What is too old is not sent any more."""
+        self._in_flight.pop(row.key, None)
+        why = "half_life" if row.attempt == 0 else "not_taken"
+        self._put_on_record(connection, row, "dropped", at, why)
+        if lost:
+            self._give_up(connection, row.challenge, at, why)
+
+    def _give_up(self, connection: Any, challenge: str, at: str, why: str) -> None:
+        """Tell the flow, in the transaction in which the last rung failed."""
+        asked = self._term.book.get(challenge)
+        if asked is not None:
+            rows.add_effects(connection, [records.gave_up(asked.ask, at, why)])
+
+    def _put_on_record(
+        self, connection: Any, row: rows.Row, delivery: str, at: str, why: str = ""
+    ) -> None:
+        """Write what went out and what became of it; the text lies under a seal."""
+        asked = self._term.book.get(row.challenge)
+        if asked is None:
+            return
+        texts = self._term.wording.texts(asked.language)
+        outgoing = self.outgoing(row, asked)
+        came = f"{names.CHALLENGES}/{asked.ask.entry}"
+        rid = f"{came}/outreach.sent/{row.channel}/{row.kind}/{delivery}"
+        body: dict[str, Any] = {
+            "challenge": asked.ask.id,
+            "channel": row.channel,
+            "message": row.kind,
+            "delivery": delivery,
+            "attempt": row.attempt,
+            "template": {"id": texts.id, "sha256": texts.sha256},
+            "language": texts.language,
+            "bind": asked.bind,
+        }
+        if why:
+            body["why"] = why
+        personal = {"text": outgoing.body}
+        if outgoing.address:
+            personal["address"] = outgoing.address
+        made = self._term.records.record(
+            "outreach.sent",
+            rid,
+            at,
+            body,
+            ask=asked.ask,
+            subject=asked.ask.customer,
+            actor=records.SERVICE,
+            personal=personal,
+        )
+        rows.add_effects(connection, [Effect(rid, (records.audit(made),))])
+
+
+def _gated(durable: str) -> rows.Change:
+    def change(connection: Any) -> bool:
+        row = connection.execute(
+            "SELECT 1 FROM messages WHERE state = 'due' AND due_after > ? LIMIT 1", (durable,)
+        ).fetchone()
+        return row is not None
+
+    return change
+
+
+def _attempts(key: str) -> rows.Change:
+    def change(connection: Any) -> int:
+        row = connection.execute("SELECT attempt FROM messages WHERE key = ?", (key,)).fetchone()
+        return int(row[0]) if row is not None else 0
+
+    return change

@@ -1,0 +1,103 @@
+"""What does one term of leadership work with? The shared things of its parts, and nothing done."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from notifiers import rows
+from notifiers.book import Book
+from notifiers.channel import Channel
+from notifiers.facts import Ask, Payee
+from notifiers.leader import Lease
+from notifiers.outbox import Outbox
+from notifiers.plan import Plans
+from notifiers.records import Records
+from notifiers.wording import Wording
+from risk.privacy import SealBroken, Tokens, open_sealed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Term:
+    """One term: `durable` is the ledger's mark, `wake` and `tell` say that there is work."""
+
+    redis: "Redis"
+    outbox: Outbox
+    lease: Lease
+    tokens: Tokens
+    seal_key: bytes = field(repr=False)
+    answer_key: bytes = field(repr=False)
+    web_key: bytes = field(repr=False)
+    records: Records
+    wording: Wording
+    clock: Callable[[], datetime]
+    links: bool
+    plans: Plans = field(default_factory=Plans)
+    book: Book = field(default_factory=Book)
+    channels: dict[str, Channel] = field(default_factory=dict)
+    durable: str = ""
+    caught_up: asyncio.Event = field(default_factory=asyncio.Event)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    tell: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def write(self, change: rows.Change) -> Any:
+        """Change the outbox under this term's number."""
+        return await self.outbox.change(change, fence=self.lease.fence)
+
+    def now(self) -> float:
+        """Give the time in seconds since 1970."""
+        return self.clock().timestamp()
+
+    def payee(self, ask: Ask) -> Payee:
+        """Open a question's payee; one that doesn't open has no name."""
+        try:
+            opened = read_object(open_sealed(self.seal_key, ask.payee, b"payee")) or {}
+        except SealBroken:
+            log.warning("question %s: its payee does not open", ask.id)
+            opened = {}
+        return Payee(str(opened.get("name") or ""), str(opened.get("account") or ""))
+
+    def address(self, sealed: str) -> str:
+        """Open an address, or several: a line each."""
+        found = []
+        for one in sealed.split():
+            try:
+                found.append(open_sealed(self.seal_key, one, b"address").decode())
+            except SealBroken:
+                log.warning("a customer's address does not open")
+        return "\n".join(found)
+
+
+def read_object(raw: bytes | None) -> dict[str, Any] | None:
+    """Read one JSON object; None for anything else."""
+    if raw is None:
+        return None
+    try:
+        found = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def text_of(fields: Mapping[str, Any], name: str) -> str:
+    """Give a field as text, or nothing."""
+    return str(fields.get(name) or "")
+
+
+@asynccontextmanager
+async def patience(doing: str) -> AsyncIterator[None]:
+    """Redis may be away for a while: say so, wait a little, and let the caller go on."""
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as failed:
+        log.warning("%s: Redis: %s; trying again", doing, failed)
+        await asyncio.sleep(0.2)
