@@ -8,6 +8,7 @@ from typing import Any, cast
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
+from config.rule_files import read_rule_file, rule_files
 from config.settings import HERE, Settings, read_rates, read_yaml
 from features import catalogue, surface
 from flows.describe import Profile, Ticker, Tier
@@ -23,26 +24,44 @@ from flows.walk import Values
 from risk.challenge import Conversation
 from risk.events import Moment
 from risk.policy import BadPolicy, RuleSet, rule_set
-from risk.rules import BadRules
+from risk.rules import BadRules, Rule, read_rules, vocabulary
+
+
+def rule_places(data: Path | None = None) -> list[Path]:
+    """The rule files that count: the data directory's ``rules/`` or ``rules.yaml``, else ours."""
+    for name in ("rules", "rules.yaml"):
+        there = None if data is None else data / name
+        if there is not None and there.exists():
+            return rule_files(there)
+    return rule_files(HERE / "rules")
+
+
+def own_file(name: str, data: Path | None = None) -> Path:
+    """The shipped file of ``config/``, or the data directory's own where it has one."""
+    there = None if data is None else data / name
+    return there if there is not None and there.exists() else HERE / name
 
 
 def read_rule_set(settings: Settings, data: Path | None = None) -> RuleSet:
     """Read rules, policy and rates into one immutable set.
 
-    Each file is the shipped one of ``config/``, or the data directory's own where it has one.
+    Each is the shipped one of ``config/``, or the data directory's own where it has one.
     """
-
-    def own(name: str) -> Path:
-        there = None if data is None else data / name
-        return there if there is not None and there.exists() else HERE / name
-
-    rules, policy = own("rules.yaml"), own("policy.yaml")
-    rates = read_rates(own("rates.yaml"), settings.base_currency)
+    places, policy = rule_places(data), own_file("policy.yaml", data)
+    rates = read_rates(own_file("rates.yaml", data), settings.base_currency)
+    known = vocabulary(catalogue.BY_NAME, settings.base_currency)
+    documents: list[dict[str, Any]] = []
+    read: tuple[Rule, ...] = ()
+    for path in places:
+        documents.append(read_rule_file(path))
+        try:
+            read += read_rules(documents[-1], known, read)
+        except BadRules as wrong:
+            raise BadSettings(f"{path}: {wrong}") from wrong
     try:
-        return rule_set(read_yaml(rules), read_yaml(policy), rates, catalogue.BY_NAME)
-    except (BadRules, BadPolicy) as wrong:
-        path = rules if isinstance(wrong, BadRules) else policy
-        raise BadSettings(f"{path}: {wrong}") from wrong
+        return rule_set(documents, read_yaml(policy), rates, known)
+    except BadPolicy as wrong:
+        raise BadSettings(f"{policy}: {wrong}") from wrong
 
 
 def of_itself(moment: Moment) -> Values:

@@ -5,9 +5,10 @@ gets a milder action. A reached cap on questions means ``review``, never ``appro
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,7 +16,17 @@ import orjson
 from risk import events, money
 from risk.challenge import DAY_US, Conversation
 from risk.failing import FailLimits
-from risk.rules import MILD_TO_STRICT, OUTCOMES, Hit, Rule, Value, hits, read_rules, written
+from risk.rule_check import Cause, Value, Vocabulary
+from risk.rules import (
+    MILD_TO_STRICT,
+    OUTCOMES,
+    Docket,
+    Hit,
+    OnList,
+    Rule,
+    read_rules,
+    written,
+)
 
 _NAMES = ("version", "score", "score_acts_after_lessons", "asking", "fail_open")
 _ASKING = (
@@ -54,22 +65,39 @@ class Policy:
     binding_wait_us: int = DAY_US
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RuleSet:
-    """Everything that judges, as one immutable whole with one hash."""
+    """Everything that judges, as one immutable whole with one hash.
+
+    ``sha256`` is of what the files say: rules, policy, rates; ``document`` are the very bytes.
+    """
 
     rules: tuple[Rule, ...]
     policy: Policy
     sha256: str
     rates: money.Rates
+    document: bytes = field(default=b"", repr=False, compare=False)
+    on_list: OnList | None = field(default=None, compare=False)
+
+    @cached_property
+    def docket(self) -> Docket:
+        """The rules made ready, once for the set."""
+        return Docket(self.rules)
 
 
 class Judged(NamedTuple):
-    """An outcome with its reasons; ``asks`` where the customer is to be asked."""
+    """An outcome with its reasons; ``asks`` where the customer is to be asked.
+
+    ``shadow`` are the shadow rules that held and changed nothing, ``points`` what rules added to
+    the score, ``tags`` what they marked the decision with.
+    """
 
     outcome: str
     reasons: list[dict[str, Any]]
     hits: list[Hit]
+    shadow: Sequence[Hit] = ()
+    points: int = 0
+    tags: tuple[str, ...] = ()
 
 
 def _minor(document: Mapping[str, Any], name: str, currency: str) -> int:
@@ -142,28 +170,45 @@ def read_policy(document: Mapping[str, Any], base: str) -> Policy:
 
 
 def rule_set(
-    rules: Mapping[str, Any],
+    rules: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     policy: Mapping[str, Any],
     rates: money.Rates,
-    feature_names: Collection[str],
+    known: Vocabulary | Collection[str],
 ) -> RuleSet:
-    """Bind rules and policy into one immutable set; the hash is of what the files say."""
+    """Bind rules and policy into one immutable set; the hash is of what the files say.
+
+    ``rules`` is one parsed file or several, in their order; ``known`` as `read_rules` has it.
+    """
     table = {
         code: [[str(day), str(rate)] for day, rate in rows] for code, rows in rates.dated.items()
     }
     whole = {"rules": rules, "policy": policy, "rates": {"base": rates.base, "dated": table}}
-    digest = hashlib.sha256(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    return RuleSet(read_rules(rules, feature_names), read_policy(policy, rates.base), digest, rates)
+    document = orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)
+    read: tuple[Rule, ...] = ()
+    for one in (rules,) if isinstance(rules, Mapping) else rules:
+        read += read_rules(one, known, read)
+    digest = hashlib.sha256(document).hexdigest()
+    return RuleSet(read, read_policy(policy, rates.base), digest, rates, document)
 
 
 def _event_values(moment: events.Moment) -> dict[str, Value]:
     return {
         "event.type": moment.type,
         "event.amount": moment.amount_base,
+        "event.currency": moment.currency,
         "event.channel": moment.channel,
         "event.kind": moment.kind,
         "event.country": moment.country,
+        "event.payee_country": moment.payee_country,
         "event.change": moment.change,
+        "event.state": moment.state,
+        "event.customer": moment.customer,
+        "event.payee": moment.payee,
+        "event.card": moment.card,
+        "event.terminal": moment.terminal,
+        "event.device": moment.device,
+        "event.ip": moment.ip,
+        "event.late": int(moment.late),
     }
 
 
@@ -182,12 +227,13 @@ def judge(
     after its first fraud it finds every payment like that fraud.
     """
     values = {**features, **_event_values(moment), **opinions}
-    score = opinions["score"] or 0
-    held = list(hits(rules.rules, moment.type, values))
+    held, shadow = rules.docket.hits(moment.type, values, moment.time_us, rules.on_list)
+    points = sum(hit.rule.points for hit in held)
+    acts = lessons is None or lessons >= rules.policy.acts_after_lessons
+    score = min(1000, max(0, (opinions["score"] or 0 if acts else 0) + points))
     reasons: list[dict[str, Any]] = []
     outcome = "approve"
-    acts = lessons is None or lessons >= rules.policy.acts_after_lessons
-    for step in rules.policy.steps if acts else ():
+    for step in rules.policy.steps if acts or points else ():
         if score >= step.at_least:
             outcome = step.outcome
             reasons.append(
@@ -202,19 +248,9 @@ def judge(
             )
             break
     for hit in held:
-        if MILD_TO_STRICT[hit.rule.action] > MILD_TO_STRICT[outcome]:
-            outcome = hit.rule.action
-        first, value = hit.rule.when[0], hit.values[0]
-        reasons.append(
-            {
-                "code": hit.rule.id,
-                "text": hit.rule.text,
-                "feature": first.name,
-                "value": written(value),
-                "operator": first.symbol,
-                "threshold": written(first.threshold),
-            }
-        )
+        if MILD_TO_STRICT[hit.rule.outcome] > MILD_TO_STRICT[outcome]:
+            outcome = hit.rule.outcome
+        reasons.append(reason(hit))
     if moment.type == "transaction" and moment.amount_base is None:
         reasons.append(_plain("no_rate", f"No dated rate from {moment.currency} is known."))
     if moment.late:
@@ -224,7 +260,29 @@ def judge(
         outcome = "decline"
     if outcome == "challenge":
         outcome = _may_ask(moment, rules.policy, conversation, now_us, reasons)
-    return Judged(outcome, reasons, held)
+    tags = tuple(hit.rule.tag for hit in held if hit.rule.tag)
+    return Judged(outcome, reasons, held, shadow, points, tags)
+
+
+def reason(hit: Hit) -> dict[str, Any]:
+    """Why a rule held: its code and text, its first comparison, and ``because``: all of them."""
+    causes = [_cause(cause) for cause in hit.because]
+    told = {"code": hit.rule.id, "text": hit.rule.text, **causes[0]}
+    if len(causes) > 1:
+        told["because"] = causes
+    return told
+
+
+def _cause(cause: Cause) -> dict[str, Any]:
+    told = {
+        "feature": cause.feature,
+        "value": written(cause.value),
+        "operator": cause.operator,
+        "threshold": written(cause.threshold),
+    }
+    if cause.of:
+        told["of"] = cause.of
+    return told
 
 
 def _may_ask(

@@ -175,7 +175,7 @@ def test_an_approval_without_a_reason_has_none() -> None:
     told = judge(
         payment(), {}, {"score": 1, "anomaly": 1}, payments.rule_set(), Conversation(), NOON_US
     )
-    assert told == ("approve", [], [])
+    assert (told.outcome, told.reasons, told.hits) == ("approve", [], [])
 
 
 def test_a_score_of_a_model_that_learnt_too_little_is_not_acted_upon() -> None:

@@ -37,7 +37,7 @@ def _compared(value: str, operator: str, threshold: object) -> dict[str, Any]:
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"version": 2}, "needed 'version: 1', got 2"),
+    ({"version": 7}, "needed 'version: 1' or 'version: 2', got 7"),
     ({"version": 1, "rules": {"id": "burst"}}, "needed a list of rules"),
     ({"version": 1, "rules": ["burst"]}, "needed a list of rules"),
     ({"version": 1, "rules": GOOD["rules"] * 2}, "an id of its own for each rule, got 'burst'"),
