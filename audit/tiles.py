@@ -104,6 +104,21 @@ def find_tile(log: Path, kind: str, n: int, width: int) -> Path | None:
     return partials / str(wider[-1]) if wider else None
 
 
+def read_tile(log: Path, kind: str, n: int, width: int) -> tuple[Path, bytes]:
+    """The tile as `find_tile` finds it, and its bytes; FileNotFoundError when there is none.
+
+    A partial tile may go while it is looked at: the full one has come in its place by then.
+    """
+    for _ in range(3):
+        file = find_tile(log, kind, n, width)
+        if file is not None:
+            try:
+                return file, file.read_bytes()
+            except FileNotFoundError:
+                continue
+    raise FileNotFoundError(2, "there is no such tile", str(_tile(log, kind, n, width)))
+
+
 def stated_width(file: Path) -> int:
     """How many items a tile's name says are in it."""
     return int(file.name) if file.parent.suffix == ".p" else TILE_WIDTH

@@ -97,7 +97,7 @@ def test_a_ledger_written_in_format_1_still_verifies(monkeypatch: pytest.MonkeyP
     assert report.faults == []
     assert report.size == 324
     assert report.closed == 50
-    monkeypatch.setattr("audit.verify.PARALLEL_FROM", 1)
+    monkeypatch.setattr("audit.entries.PARALLEL_FROM", 1)
     assert verify_log(ASSETS / "format-1", workers=2) == report
 
 
@@ -266,3 +266,22 @@ def test_a_long_log_is_verified_from_the_middle_on(tmp_path: Path, open_ledger: 
     [report] = verify_ledger(tmp_path / "ledger", since=[saved])
     assert report.faults == []
     assert verify_ledger(tmp_path / "ledger")[0].faults == []
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_run_by_run_and_record_by_record_the_same_is_found(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = [report.as_json() for report in verify_ledger(ASSETS / name)]
+    with monkeypatch.context() as patch:
+        patch.setattr("audit.chain.Chain.absorb", lambda *_: False)
+        slow = [report.as_json() for report in verify_ledger(ASSETS / name)]
+    assert quick == slow
+
+
+def test_a_whole_log_is_taken_run_by_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("a record of the whole ledger was looked at by itself")
+
+    monkeypatch.setattr("audit.verify.seen", never)
+    assert verify_log(ASSETS / "whole").faults == []

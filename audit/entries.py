@@ -1,0 +1,379 @@
+"""What lies in the entries of a log? Read, hashed, and looked at, part by part, on all cores.
+
+Hashing and the tree come first and need nothing else. A part then is either one or more `Run`s,
+whose records hang together among themselves, with the few special records between them; or, where
+anything in it is odd, just a range, to be looked at record by record (`seen`).
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from audit.errors import EvidenceMalformed
+from audit.leaf import FORMAT, NO_PREVIOUS, OPTIONAL, REQUIRED, decode, is_utc
+from audit.tiles import (
+    HASH_BYTES,
+    payload_file,
+    read_tile,
+    stated_width,
+    tile_index,
+    unpack_entries,
+)
+from audit.tree import TILE_WIDTH, leaf_hash, root_of
+
+PARALLEL_FROM = 20_000
+TILES_A_PART = 32
+SPECIAL = frozenset(["case.heads", "case.moved", "retention.destroyed"])
+_BODY_KINDS = SPECIAL | frozenset(
+    ["case.opened", "case.closed", "log.gap", "log.start", "log.stop", "key.created"]
+)
+_NEEDED = frozenset(REQUIRED)
+_KNOWN = _NEEDED | frozenset(OPTIONAL)
+
+Key = tuple[str, int]
+
+
+class Seen(NamedTuple):
+    """What the rules over many records need of one."""
+
+    hash: bytes
+    fault: str | None
+    kind: str = ""
+    rid: bytes = b""
+    case: str | None = None
+    seq: Any = None
+    prev: Any = None
+    ts: str = ""
+    decided: str | None = None
+    body: Any = None
+    sealed: tuple[Key, ...] = ()
+    payloads: tuple[str, ...] = ()
+    subject: str | None = None
+
+
+class Ends(NamedTuple):
+    """How a case enters a run and how it leaves it."""
+
+    first_seq: int
+    first_prev: str
+    seq: int
+    hash: bytes
+    at: int
+    closed: bool
+
+
+class Run(NamedTuple):
+    """Records in a row, without a special one, in which every case is chained and nothing twice.
+
+    `needed` are data keys that were committed to before it; `follows` has (case, followed, last)
+    of each follow-up that begins in it, `followed` empty where that one has closed in it.
+    """
+
+    start: int
+    length: int
+    first_ts: str
+    last_ts: str
+    rids: frozenset[bytes]
+    decided: dict[str, int]
+    cases: dict[str, Ends]
+    created: frozenset[Key]
+    needed: frozenset[Key]
+    follows: tuple[tuple[str, str, str], ...]
+
+
+class Special(NamedTuple):
+    """A record that looks at the state of the whole log so far."""
+
+    at: int
+    seen: Seen
+
+
+class Part(NamedTuple):
+    """So many tiles of entries: their hashes and roots, and what is in them.
+
+    `rests` has, for each size that was asked for, the root of the records of its last tile. `steps`
+    is None where the records have to be looked at one by one. `missing` says why the part ends
+    early; tile faults are (index, why).
+    """
+
+    start: int
+    length: int
+    roots: list[bytes]
+    rests: dict[int, bytes]
+    before: bytes
+    steps: list[Run | Special] | None
+    missing: str | None
+    tile_faults: list[tuple[int, str]]
+
+
+class Job(NamedTuple):
+    """Which tiles of which log, whose first `below` records were verified before."""
+
+    path: str
+    tiles: range
+    size: int
+    below: int
+    wanted: tuple[int, ...]
+
+
+def parts(
+    path: Path, size: int, *, below: int = 0, wanted: Sequence[int] = (), workers: int = 1
+) -> Iterator[Part]:
+    """The parts of a log in order; `wanted` are sizes whose roots are asked for, besides `size`."""
+    tiles = (size + TILE_WIDTH - 1) // TILE_WIDTH
+    jobs = []
+    for first in range(0, tiles, TILES_A_PART):
+        last = min(first + TILES_A_PART, tiles)
+        low, high = first * TILE_WIDTH, last * TILE_WIDTH
+        here = tuple(one for one in {*wanted, size} if low < one <= high)
+        jobs.append(Job(str(path), range(first, last), size, below, here))
+    if workers > 1 and size >= PARALLEL_FROM:
+        with multiprocessing.get_context("fork").Pool(workers, gc.disable) as pool:
+            yield from pool.imap(read_part, jobs)
+    else:
+        yield from map(read_part, jobs)
+
+
+def read_part(job: Job) -> Part:
+    """Read, hash and look at some tiles."""
+    path, start = Path(job.path), job.tiles.start * TILE_WIDTH
+    leaves: list[bytes] = []
+    hashes: list[bytes] = []
+    roots: list[bytes] = []
+    rests: dict[int, bytes] = {}
+    missing, faults = None, []
+    for n in job.tiles:
+        width = min(TILE_WIDTH, job.size - n * TILE_WIDTH)
+        entries, missing = _read_entries(path, n, width)
+        these = [sha256(b"\x00" + leaf).digest() for leaf in entries]
+        if fault := _tile_fault(path, n, width, these):
+            faults.append((n * TILE_WIDTH + fault[0], fault[1]))
+        for size in job.wanted:
+            within = size - n * TILE_WIDTH
+            if 0 < within <= len(these):
+                rests[size] = root_of(these[:within])
+        if len(these) == TILE_WIDTH:
+            roots.append(root_of(these))
+        leaves += entries
+        hashes += these
+        if missing is not None:
+            break
+    skip = min(max(0, job.below - start), len(leaves))
+    steps = _look_through(path, start, leaves, hashes, skip)
+    before = b"".join(hashes[:skip])
+    return Part(start, len(leaves), roots, rests, before, steps, missing, faults)
+
+
+def seen(path: Path, part: Part, size: int, below: int) -> Iterator[tuple[int, Seen]]:
+    """(index, what there is to see) of each record of a part, one by one."""
+    first = part.start // TILE_WIDTH
+    for n in range(first, first + (part.length + TILE_WIDTH - 1) // TILE_WIDTH):
+        leaves, _ = _read_entries(path, n, min(TILE_WIDTH, size - n * TILE_WIDTH))
+        for index, leaf in enumerate(leaves, n * TILE_WIDTH):
+            if index >= below:
+                yield index, see(leaf)
+
+
+def _read_entries(path: Path, n: int, width: int) -> tuple[list[bytes], str | None]:
+    try:
+        file, data = read_tile(path, "entries", n, width)
+        leaves = unpack_entries(data)
+    except FileNotFoundError:
+        return [], f"the bundle tile/entries/{tile_index(n)} is not there"
+    except EvidenceMalformed as error:
+        return [], str(error)
+    except OSError as error:
+        return [], f"{error.filename} can't be read: {error.strerror}"
+    if len(leaves) < width:
+        return leaves, f"{file.relative_to(path)} ends here, {width - len(leaves)} entries short"
+    if len(leaves) > stated_width(file):
+        return leaves[:width], f"{file.relative_to(path)} holds {len(leaves)} entries"
+    return leaves[:width], None
+
+
+def _tile_fault(path: Path, n: int, width: int, hashes: list[bytes]) -> tuple[int, str] | None:
+    try:
+        file, data = read_tile(path, "0", n, width)
+    except OSError:
+        return 0, f"the hash tile tile/0/{tile_index(n)} is not there"
+    if not data.startswith(b"".join(hashes)):
+        for offset, hashed in enumerate(hashes):
+            if data[offset * 32 : offset * 32 + 32] != hashed:
+                return offset, "its bytes do not have the hash that was published for it"
+    if len(data) != stated_width(file) * HASH_BYTES:
+        why = f"the hash tile {file.relative_to(path)} has {len(data)} bytes"
+        return min(len(data) // HASH_BYTES, max(width - 1, 0)), why
+    return None
+
+
+def see(leaf: bytes) -> Seen:
+    """One record, with what is wrong with its leaf (rule 5)."""
+    hashed = leaf_hash(leaf)
+    try:
+        record = decode(leaf)
+    except (ValueError, RecursionError) as error:
+        return Seen(hashed, f"the leaf can't be read: {error}")
+    try:
+        return _look(hashed, record)
+    except (KeyError, TypeError, AttributeError) as error:
+        return Seen(hashed, f"the leaf has not the fields of a record: {error!r}")
+
+
+def _look(hashed: bytes, record: dict[str, Any]) -> Seen:
+    names = record.keys()
+    if not (_NEEDED <= names <= _KNOWN):
+        found = ", ".join(sorted(_NEEDED - names) or sorted(names - _KNOWN))
+        return Seen(hashed, f"fields missing or unknown: {found}")
+    kind, ts, body = record["kind"], record["ts"], record["body"]
+    if not (type(kind) is str and is_utc(ts) and is_utc(record["at"]) and type(body) is dict):
+        return Seen(hashed, "kind is a string, ts and at are UTC times, body is an object")
+    if record["v"] != FORMAT:
+        return Seen(hashed, f"v is {FORMAT}, got {record['v']!r}")
+    payloads: tuple[str, ...] = ()
+    if record["payload"]:
+        payloads = tuple(item["sha256"] for item in record["payload"])
+    decided = record["event"] if kind == "decision" else None
+    return Seen(
+        hashed,
+        None,
+        kind,
+        sha256(record["rid"].encode()).digest()[:16],
+        record["case"],
+        record["case_seq"],
+        record["case_prev"],
+        ts,
+        decided,
+        body if kind in _BODY_KINDS else None,
+        _sealed(body) if "sealed" in body else (),
+        payloads,
+        record["subject"] if kind == "key.created" else None,
+    )
+
+
+def _sealed(body: dict[str, Any]) -> tuple[Key, ...]:
+    return tuple((item["subject"], item.get("key", 1)) for item in body["sealed"].values())
+
+
+class _Odd(Exception):
+    """Something in the part is not plainly right: look at it record by record."""
+
+
+def _look_through(
+    path: Path, start: int, leaves: list[bytes], hashes: list[bytes], skip: int
+) -> list[Run | Special] | None:
+    steps: list[Run | Special] = []
+    gathered = _Gathered(path, start + skip)
+    try:
+        for offset in range(skip, len(leaves)):
+            record = decode(leaves[offset])
+            kind = record["kind"]
+            if kind in SPECIAL or kind.startswith("log."):
+                gathered.close(steps)
+                steps.append(Special(start + offset, _look(hashes[offset], record)))
+                gathered = _Gathered(path, start + offset + 1)
+            else:
+                gathered.take(start + offset, record, hashes[offset])
+        gathered.close(steps)
+    except (_Odd, ValueError, RecursionError, LookupError, TypeError, AttributeError, OSError):
+        return None
+    return steps
+
+
+class _Gathered:
+    """A run while it is gathered. Raises `_Odd`, or what odd records make Python raise."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        self._path, self._start, self._count = path, start, 0
+        self._first_ts = self._ts = ""
+        self._rids: set[bytes] = set()
+        self._decided: dict[str, int] = {}
+        self._cases: dict[str, list[Any]] = {}
+        self._created: set[Key] = set()
+        self._needed: set[Key] = set()
+        self._follows: list[tuple[str, str, str]] = []
+
+    def take(self, index: int, record: dict[str, Any], hashed: bytes) -> None:
+        kind, ts, body, case = record["kind"], record["ts"], record["body"], record["case"]
+        if len(record) != len(REQUIRED) and not (_NEEDED <= record.keys() <= _KNOWN):
+            raise _Odd
+        if ts != self._ts:
+            if not is_utc(ts) or ts < self._ts:
+                raise _Odd
+            self._first_ts = self._first_ts or ts
+            self._ts = ts
+        if record["v"] != FORMAT or type(body) is not dict or not is_utc(record["at"]):
+            raise _Odd
+        self._rids.add(sha256(record["rid"].encode()).digest()[:16])
+        self._count += 1
+        if case is not None:
+            self._take_case(index, kind, case, record, hashed)
+        elif record["case_seq"] is not None or record["case_prev"] is not None:
+            raise _Odd
+        if "sealed" in body:
+            self._needed.update(key for key in _sealed(body) if key not in self._created)
+        if kind == "key.created" and record["subject"] is not None:
+            self._created.add((record["subject"], body.get("version", 1)))
+        event = record["event"] if kind == "decision" else None
+        if event is not None and self._decided.setdefault(event, index) != index:
+            raise _Odd
+        self._look_at_payloads(record)
+
+    def _look_at_payloads(self, record: dict[str, Any]) -> None:
+        for entry in record["payload"]:
+            digest = entry["sha256"]
+            if sha256(payload_file(self._path, digest).read_bytes()).hexdigest() != digest:
+                raise _Odd
+
+    def _take_case(
+        self, index: int, kind: str, case: str, record: dict[str, Any], hashed: bytes
+    ) -> None:
+        seq, prev = record["case_seq"], record["case_prev"]
+        stand = self._cases.get(case)
+        opens = kind == "case.opened"
+        if type(case) is not str or type(seq) is not int or opens != (seq == 1):
+            raise _Odd
+        if stand is None:
+            if type(prev) is not str or (opens and prev != NO_PREVIOUS) or seq < 1:
+                raise _Odd
+            stand = self._cases[case] = [seq, prev, seq, hashed, index, False]
+        else:
+            if stand[5] or seq != stand[2] + 1 or prev != stand[3].hex():
+                raise _Odd
+            stand[2], stand[3], stand[4] = seq, hashed, index
+        if kind == "case.closed":
+            if record["body"].get("n") != seq:
+                raise _Odd
+            stand[5] = True
+        elif opens and "follows" in record["body"]:
+            followed, last = str(record["body"]["follows"]), str(record["body"].get("last"))
+            before = self._cases.get(followed)
+            if before is not None:
+                if not before[5] or before[3].hex() != last:
+                    raise _Odd
+                followed = ""
+            self._follows.append((case, followed, last))
+
+    def close(self, steps: list[Run | Special]) -> None:
+        """The run ends here; nothing is added where it is empty."""
+        if len(self._rids) != self._count:
+            raise _Odd
+        if self._count:
+            steps.append(
+                Run(
+                    self._start,
+                    self._count,
+                    self._first_ts,
+                    self._ts,
+                    frozenset(self._rids),
+                    self._decided,
+                    {case: Ends(*ends) for case, ends in self._cases.items()},
+                    frozenset(self._created),
+                    frozenset(self._needed),
+                    tuple(self._follows),
+                )
+            )
