@@ -436,6 +436,7 @@ class _FilePart(StatefulSourcePartition[Any, FilePlace]):
             features=row.features,
             card=row.card,
             terminal=row.terminal,
+            scores=row.scores,
         )
 
     def snapshot(self) -> FilePlace:

@@ -246,6 +246,7 @@ class LabelsPart(_Part):
                         features=row.features,
                         card=row.card,
                         terminal=row.terminal,
+                        scores=row.scores,
                     )
                 )
             except (KeyError, ValueError, TypeError, AttributeError) as wrong:

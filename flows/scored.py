@@ -28,6 +28,7 @@ class Row(NamedTuple):
     features: Values
     card: str | None = None
     terminal: str | None = None
+    scores: dict[str, float] | None = None
 
 
 class Scoreds(Protocol):
@@ -56,6 +57,7 @@ def row_of(fact: Scored) -> Row:
         fact.features,
         moment.card,
         moment.terminal,
+        fact.scores,
     )
 
 

@@ -1,7 +1,7 @@
 """What walks the flow? Facts, named in the order in which they come about.
 
 ``Moment`` (an accepted event) becomes ``Described``, then ``Scored``; a ``Known`` label, a
-``Spoken`` answer and a ``Heard`` mark of time walk beside them. A shard is a share of the
+``Spoken`` answer, a ``Heard`` mark of time and an ``Appointed`` model walk beside them. A shard is a share of the
 entities of one kind; its number is the key that Bytewax routes by.
 """
 
@@ -34,7 +34,8 @@ class Scored(NamedTuple):
     """A described moment with the model's word: a score 0-1000 and the exact probability.
 
     ``lessons`` is how many the model had learnt by then; ``anomaly`` (0-1000) the second,
-    unlabelled opinion: how unlike everything before.
+    unlabelled opinion: how unlike everything before; ``scores`` what each model said, by id, the
+    champion's among them; ``factors`` why (features/explain.py).
     """
 
     moment: Moment
@@ -45,6 +46,23 @@ class Scored(NamedTuple):
     stages_us: dict[str, int]
     lessons: int
     anomaly: int | None = None
+    scores: dict[str, float] | None = None
+    factors: list[Any] | None = None
+
+
+class Appointed(NamedTuple):
+    """One entry of ``rb:models``: from here on another model's score counts.
+
+    ``position`` is the entry's id; two persons stand behind it. ``back`` is a rollback.
+    """
+
+    position: str
+    proposal: str
+    model: str
+    proposed_by: str
+    approved_by: str
+    approved_us: int
+    back: bool
 
 
 class Spoken(NamedTuple):

@@ -14,7 +14,8 @@ RANKS = {"customer": 1, "chargeback": 2, "officer": 3}
 class Known(NamedTuple):
     """A label joined with what was known when its event was scored; it walks like an event.
 
-    Times in microseconds since 1970; ``features`` are those as scored.
+    Times in microseconds since 1970; ``features`` are those as scored, ``scores`` what each model
+    then said, by its id.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Known(NamedTuple):
     features: dict[str, int | float | None]
     card: str | None = None
     terminal: str | None = None
+    scores: dict[str, float] | None = None
 
 
 def lesson_of(outcome: Outcome) -> bool | None:
