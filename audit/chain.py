@@ -88,7 +88,9 @@ class Chain:
             return False
         if not self._below and any(key not in self._keys for key in run.needed):
             return False
-        if any(self._closed.get(followed) != last for _, followed, last in run.follows):
+        if any(
+            followed and self._closed.get(followed) != last for _, followed, last in run.follows
+        ):
             return False
         if not all(self._goes_on(case, ends) for case, ends in run.cases.items()):
             return False
