@@ -1,13 +1,20 @@
-"""Which features are there? All of them stand here; nothing is found by magic.
+"""Which features are there? The built-in ones stand here; a bank's own in its ``features.yaml``.
 
-To add one: a line below, a test, and a note in ``docs/semantics.md`` if it is of a new kind
-(``docs/adding.md``). A name is a promise: rules, models and records use it.
+To add a built-in one: a line below, a test, and a note in ``docs/semantics.md`` if it is of a new
+kind (``docs/adding.md``). A name is a promise: rules, models and records use it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
 from features import asks, surface
+from features.declared import KEYS, Declarations, Sentence, declare, read, stamped
 from features.describer import Describer, Feature
+from features.filters import NAMED
+from features.moment import Event, Label
 
 CUSTOMER = Describer(
     "customer",
@@ -141,3 +148,113 @@ FEATURES: tuple[Feature, ...] = surface.FEATURES + tuple(
 
 #: By name, for rules and views that refuse a name nobody describes.
 BY_NAME: dict[str, Feature] = {feature.name: feature for feature in FEATURES}
+
+
+def _nobody(_: Label) -> None:
+    return None
+
+
+_LABELLED: dict[str, Callable[[Label], str | None]] = {
+    "card": lambda label: label.card,
+    "terminal": lambda label: label.terminal,
+}
+
+
+def _owner(key: str) -> Callable[[Event], str | None]:
+    return NAMED[key]
+
+
+#: Kinds of key that have a stage only while a declared feature asks for one; nothing is built in.
+FURTHER: tuple[Describer, ...] = tuple(
+    Describer(key, (), owner=_owner(key), labelled=_LABELLED.get(key, _nobody))
+    for key in KEYS
+    if key not in {describer.key for describer in DESCRIBERS}
+)
+
+
+def _known() -> dict[str, tuple[str, ...]]:
+    """Of each key the built-in features that are told by the time it describes an event."""
+    so_far = [feature.name for feature in surface.FEATURES]
+    known: dict[str, tuple[str, ...]] = {}
+    for describer in (*DESCRIBERS, *FURTHER):
+        so_far += [feature.name for feature in describer.features]
+        known[describer.key] = tuple(so_far)
+    return known
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Built-in and declared features together.
+
+    ``describers`` are those of the features that are counted, in the order of the stages;
+    ``features`` and ``by_name`` hold those on demand, too: a rule may name any of them.
+    """
+
+    declarations: Declarations
+    describers: tuple[Describer, ...]
+    features: tuple[Feature, ...]
+    counted: frozenset[str]
+
+    @property
+    def by_name(self) -> Mapping[str, Feature]:
+        """Of each name its feature."""
+        return MappingProxyType({feature.name: feature for feature in self.features})
+
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        """Of each name what its values are: ``number``, or ``bool`` (0 or 1). Any may be null."""
+        return {one.name: "bool" if one.unit == "flag" else "number" for one in self.features}
+
+    @property
+    def sentences(self) -> Mapping[str, Sentence]:
+        """What was declared, by name."""
+        return {one.name: one for one in self.declarations.sentences}
+
+    def needed(self, names: Collection[str], since: Mapping[str, int] | None = None) -> Catalogue:
+        """The same, counting of those on demand the named ones alone.
+
+        ``since``: of each of its ``tracks`` the stamp with which it counts.
+        """
+        told = self.declarations
+        active = [one for one in told.sentences if not one.demand or one.name in names]
+        return replace(
+            self,
+            describers=_describers(active, told.forgotten_after, since or {}),
+            counted=frozenset(BY_NAME) | {one.name for one in active},
+        )
+
+    @property
+    def tracks(self) -> frozenset[str]:
+        """What each track that is counted is: a key and words, as stamps name it."""
+        return frozenset(
+            stamped(describer.key, track)
+            for describer in self.describers
+            for track in describer.tracks
+        )
+
+
+def _describers(
+    sentences: Sequence[Sentence], forgotten_after: int, since: Mapping[str, int]
+) -> tuple[Describer, ...]:
+    found = []
+    for base in (*DESCRIBERS, *FURTHER):
+        mine = [one for one in sentences if one.key == base.key]
+        if mine or base in DESCRIBERS:
+            found.append(declare(base, mine, since, forgotten_after))
+    return tuple(found)
+
+
+def catalogue(*files: tuple[str, str]) -> Catalogue:
+    """The built-in features and those that these files declare, each a text and its name.
+
+    A later file extends the former ones. Raises `BadDeclaration` with file and line. All that is
+    declared counts, on demand or not; see `Catalogue.needed`.
+    """
+    known, told = _known(), Declarations()
+    for text, source in files:
+        told = read(text, source, known, told)
+    describers = _describers(told.sentences, told.forgotten_after, {})
+    features = surface.FEATURES + tuple(
+        feature for describer in describers for feature in describer.features
+    )
+    return Catalogue(told, describers, features, frozenset(one.name for one in features))

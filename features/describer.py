@@ -7,21 +7,26 @@ a device or an address who came by. Describe, then observe:
     profile.describe(event)   what was usual before it, and this event in it; changes nothing
     profile.observe(event)    now it is history (never a late event: the caller sees to that)
     profile.hear(label)       what became known about an earlier one
+
+What an analyst declares (``declared.py``) has pasts of its own, the profile's *tracks*; nothing of
+it changes what the features here say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final, Protocol
 
 from features.acquaintances import Acquaintances
+from features.filters import Told
 from features.frauds import Frauds
 from features.habits import COUNTRIES, DEVICES, Habits, Hours, Place, Places
 from features.moment import ACTS, DAY, LATENESS, SETTLED, Event, Label, Value, failed, span
 from features.recent import Recent
 from features.timeline import LARGEST, Timeline
+from features.tracks import Labels, Past, Track, dump_tracks, load_tracks
 from features.visitors import Visitors
 
 #: What a stored profile begins with; the byte after it is the version of the format.
@@ -36,6 +41,12 @@ PAYMENTS_SECTION, FRAUDS_SECTION, PAYEES_SECTION = 1, 2, 3
 FAILURES_SECTION, VISITORS_SECTION = 4, 5
 DEVICES_SECTION, COUNTRIES_SECTION, PLACES_SECTION = 6, 7, 8
 HOURS_SECTION, CHANGES_SECTION, ARRIVALS_SECTION = 9, 10, 11
+TRACKS_SECTION, NEWEST_SECTION = 12, 13
+_NEWEST: Final = Struct("<q")
+
+#: After so long without anything a profile is forgotten, unless the catalogue says otherwise.
+FORGOTTEN_AFTER: Final = 730 * DAY
+_NOTHING_TOLD: Final[Told] = {}
 
 
 class ProfileError(Exception):
@@ -95,6 +106,7 @@ class Sight:
         "_happened",
         "_moved",
         "_quiet",
+        "_through",
         "amount",
         "event",
         "frauds",
@@ -103,6 +115,7 @@ class Sight:
         "payments",
         "profile",
         "time",
+        "told",
     )
 
     def __init__(self, profile: Profile, event: Event) -> None:
@@ -114,10 +127,41 @@ class Sight:
         self.habits = profile.habits or _NO_HABITS
         amount = event.amount_base if self.here else None
         self.amount = None if amount is None else max(-LARGEST, min(LARGEST, amount))
+        self.told: Told = _NOTHING_TOLD  # what the event is described by so far
+        self._through: dict[tuple[Track | None, Track | None], Sight | None] = {}
         self._happened: list[int] | None = None
         self._quiet: list[int] | None = None
         self._moved: tuple[Place | None, float] | None = None
         self._earlier: dict[int, list[int]] = {}
+
+    def past(self, track: Track) -> Past | None:
+        """The past of a track for this event; None where it has nobody of the second key."""
+        pasts = self.profile.pasts
+        return track.look(pasts[track.at] if pasts else None, self.event)
+
+    def through(self, payments: Track | None, frauds: Track | None = None) -> Sight | None:
+        """The same event before another past; None where it has nobody of the second key.
+
+        There the event itself counts only if it is one of those that the past is made of.
+        """
+        if payments is None and frauds is None:
+            return self
+        if (payments, frauds) not in self._through:
+            self._through[payments, frauds] = self._before(payments, frauds)
+        return self._through[payments, frauds]
+
+    def _before(self, payments: Track | None, frauds: Track | None) -> Sight | None:
+        seen = Sight(self.profile, self.event)
+        if frauds is not None:
+            labels = self.past(frauds)
+            seen.frauds = labels if isinstance(labels, Frauds) else seen.frauds
+        if payments is not None:
+            line = self.past(payments)
+            if not isinstance(line, Timeline):
+                return None
+            seen.payments, seen.here = line, payments.chosen(self.event, self.told)
+            seen.amount = seen.amount if seen.here else None
+        return seen
 
     def earlier(self, reach: int) -> list[int]:
         """The earlier amounts within reach, sorted; of a busy entity the newest 512 at most."""
@@ -176,19 +220,27 @@ class Describer:
         meets: Callable[[Event], str | None] | None = None,
         visits: Callable[[Event], str | None] | None = None,
         habits: bool = False,
+        declared: Sequence[tuple[Feature, Callable[[Sight], Value]]] = (),
+        tracks: Sequence[Track] = (),
+        forgotten_after: int = FORGOTTEN_AFTER,
     ) -> None:
         """What is kept of the past, beside payments, frauds and failed sign-ins.
 
         ``meets`` says whom the entity is known to after a payment (a customer: its payees),
         ``visits`` who came by (a device: its customers); ``habits``: it is somebody who has some.
+        ``declared`` are features over ``tracks``; without any ask nothing but these is kept.
         """
         self.key = key
         self._owner, self._labelled = owner, labelled
         self.meets, self.visits, self.habits = meets, visits, habits
-        asked = tuple(asks)
+        self.tracks, self.forgotten_after = tuple(tracks), forgotten_after
+        for at, track in enumerate(self.tracks):
+            track.at = at
+        self.declared = tuple((feature.name, of) for feature, of in declared)
+        self.asks = asked = tuple(asks)
         self.features: tuple[Feature, ...] = tuple(
             Feature(f"{key}.{ask.name}", ask.unit, ask.grade, ask.meaning) for ask in asked
-        )
+        ) + tuple(feature for feature, _ in declared)
         windowed = [ask for ask in asked if isinstance(ask, Windowed)]
         spans = sorted({span(ask.window) for ask in windowed}, reverse=True)
         self.spans: tuple[int, ...] = tuple(spans)
@@ -200,6 +252,27 @@ class Describer:
             (f"{key}.{ask.name}", ask.of) for ask in asked if not isinstance(ask, Windowed)
         )
         self.keep = max([ask.reach for ask in asked] + [SETTLED]) + LATENESS
+        self.bare = not asked
+
+    def with_declared(
+        self,
+        declared: Sequence[tuple[Feature, Callable[[Sight], Value]]],
+        tracks: Sequence[Track],
+        forgotten_after: int = FORGOTTEN_AFTER,
+    ) -> Describer:
+        """The same with features that somebody declared."""
+        return Describer(
+            self.key,
+            self.asks,
+            owner=self._owner,
+            labelled=self._labelled,
+            meets=self.meets,
+            visits=self.visits,
+            habits=self.habits,
+            declared=declared,
+            tracks=tracks,
+            forgotten_after=forgotten_after,
+        )
 
     def entity(self, event: Event) -> str | None:
         """Whose past describes this event; None: it has nobody of this kind."""
@@ -253,13 +326,19 @@ class Profile:
         "failures",
         "frauds",
         "habits",
+        "newest",
+        "pasts",
         "payees",
         "payments",
         "visitors",
     )
 
     def __init__(self, describer: Describer) -> None:
+        self._begin(describer)
+
+    def _begin(self, describer: Describer) -> None:
         self._describer = describer
+        self.newest: int | None = None  # the time of the newest thing observed or heard
         self.payments = Timeline()
         self.frauds = Frauds()
         self.payees = Acquaintances()
@@ -267,10 +346,21 @@ class Profile:
         self.failures: Recent | None = None
         self.visitors: Visitors | None = None
         self.habits: Habits | None = None
+        self.pasts: list[Past | None] = []  # of the describer's tracks, once there is any
 
-    def describe(self, event: Event) -> dict[str, Value]:
-        """Every feature of this key, of this event; a window includes the event itself."""
+    def _forgotten(self, time: int) -> bool:
+        """Whether nothing was heard of this entity for so long that it is a new one."""
+        newest = self.newest
+        return newest is not None and time - newest > self._describer.forgotten_after
+
+    def describe(self, event: Event, so_far: Told = _NOTHING_TOLD) -> dict[str, Value]:
+        """Every feature of this key, of this event; a window includes the event itself.
+
+        ``so_far``: by what it was described already, for declared features that look at it.
+        """
         describer = self._describer
+        if self._forgotten(event.time_us):
+            return Profile(describer).describe(event, so_far)
         sight = Sight(self, event)
         here, worth, priced_here = 0, 0, 0
         if sight.here:
@@ -291,12 +381,26 @@ class Profile:
                 out[mean_of] = (total + worth) / amounts if amounts else None
         for name, of in describer.others:
             out[name] = of(sight)
+        if describer.declared:
+            sight.told = {**so_far, **out}
+            for name, of in describer.declared:
+                out[name] = of(sight)
         return out
 
-    def observe(self, event: Event) -> None:
-        """The event is history now: the next one is described with it."""
+    def observe(self, event: Event, told: Told | None = None) -> None:
+        """The event is history now: the next one is described with it.
+
+        ``told``: by what it was described; without it that is found out here, where it is needed.
+        """
         describer, time = self._describer, event.time_us
         if event.type not in ACTS:
+            return
+        if self._forgotten(time):
+            self._begin(describer)
+        if describer.tracks:
+            self._track(event, self.describe(event) if told is None else told)
+        self.newest = time if self.newest is None else max(self.newest, time)
+        if describer.bare:
             return
         if describer.visits is not None:
             visitor = describer.visits(event)
@@ -317,8 +421,28 @@ class Profile:
             if other is not None:
                 self.payees.meet(other, time)
 
+    def _track(self, event: Event, told: Told) -> None:
+        for track in self._describer.tracks:
+            if track.wants(event, told):
+                track.observe(self._past(track), event, told)
+
+    def _past(self, track: Track) -> Past:
+        self.pasts = self.pasts or [None] * len(self._describer.tracks)
+        past = self.pasts[track.at]
+        if past is None:
+            past = self.pasts[track.at] = track.fresh()
+        return past
+
     def hear(self, label: Label) -> None:
         """What became known about an earlier event of this entity, and when."""
+        if self._forgotten(label.known_us):
+            self._begin(self._describer)
+        self.newest = label.known_us if self.newest is None else max(self.newest, label.known_us)
+        for track in self._describer.tracks:
+            if isinstance(track, Labels):
+                track.hear(self._past(track), label)
+        if self._describer.bare:
+            return
         self.frauds.hear(label, max(self._describer.keep + _AHEAD, _LABELS_KEPT))
 
     def take(self, section: int, body: bytes) -> None:
@@ -333,6 +457,10 @@ class Profile:
             self.failures = Recent.load(body)
         elif section == VISITORS_SECTION:
             self.visitors = Visitors.load(body)
+        elif section == TRACKS_SECTION:
+            self.pasts = load_tracks(self._describer.tracks, body)
+        elif section == NEWEST_SECTION:
+            (self.newest,) = _NEWEST.unpack(body)
         elif section in _OF_HABITS:
             self.habits = self.habits or Habits()
             name, load = _OF_HABITS[section]
@@ -358,6 +486,10 @@ class Profile:
         if self.habits is not None:
             for section, (name, _) in _OF_HABITS.items():
                 yield section, getattr(self.habits, name).dump()
+        if self.pasts:
+            yield TRACKS_SECTION, dump_tracks(self._describer.tracks, self.pasts)
+        if self.newest is not None:
+            yield NEWEST_SECTION, _NEWEST.pack(self.newest)
 
 
 #: Of each section of the habits: where it stands in them, and how it is read.

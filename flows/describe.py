@@ -21,8 +21,8 @@ Ticker = Callable[[], int]
 class Profile(Kept, Protocol):
     """What is usual for one entity."""
 
-    def describe(self, event: Moment) -> Values: ...
-    def observe(self, event: Moment) -> None: ...
+    def describe(self, event: Moment, so_far: Values) -> Values: ...
+    def observe(self, event: Moment, told: Values) -> None: ...
     def hear(self, label: Known) -> None: ...
 
 
@@ -86,9 +86,9 @@ class DescribeShard(StatefulBatchLogic[Described | Known, Described | Known, int
                 profile.hear(fact)
                 tier.cabinet.touch(shard, owner)
                 continue
-            fact.features.update(profile.describe(fact.moment))
+            fact.features.update(profile.describe(fact.moment, fact.features))
             if not fact.moment.late:
-                profile.observe(fact.moment)
+                profile.observe(fact.moment, fact.features)
                 tier.cabinet.touch(shard, owner)
         spent = (tier.tick_ns() - began) // (1000 * len(values))
         for fact in values:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from math import sqrt
+from typing import Final
 
 from features.asks.kinds import Over
 from features.describer import Sight
-from features.moment import DAY, Value, span
+from features.moment import DAY, HOUR, Value, span
+
+_WEEK_HOURS: Final = 7 * 24
 
 
 class ZScore(Over):
@@ -133,3 +136,45 @@ class MeanRatio:
             n, s = n + 1, s + sight.amount
         _, n0, s0 = sight.payments.tally(edge - self.long, edge)
         return (s * n0) / (n * s0) if n and s0 > 0 else None
+
+
+class Quantile(Over):
+    """The share of the earlier amounts that this one is above; one just as high counts half.
+
+    Of more than 512 payments the newest are looked at. None without an amount here, and below five
+    earlier ones.
+    """
+
+    aggregate = "quantile.amount"
+    unit = "ratio"
+    words = "share of the earlier amounts within {} that this one is above"
+
+    def of(self, sight: Sight) -> Value:
+        """0: below all of them, 1: above all of them."""
+        if sight.amount is None:
+            return None
+        earlier = sight.earlier(self.reach)
+        if len(earlier) < 5:
+            return None
+        below, until = bisect_left(earlier, sight.amount), bisect_right(earlier, sight.amount)
+        return (below + until) / (2 * len(earlier))
+
+
+class HourShare(Over):
+    """The share of the earlier ones at about this hour of the week (UTC): two hours more or less.
+
+    Of more than 512 the newest are looked at. None below 20 earlier ones.
+    """
+
+    aggregate = "hour_share"
+    unit = "ratio"
+    words = "share of the earlier ones within {} at about this hour of the week"
+
+    def of(self, sight: Sight) -> Value:
+        """0: never at such an hour."""
+        times = sight.payments.times(sight.time - self.reach, sight.time)
+        if len(times) < 20:
+            return None
+        hour = sight.time // HOUR
+        near = [time for time in times if (time // HOUR - hour + 2) % _WEEK_HOURS <= 4]
+        return len(near) / len(times)

@@ -41,6 +41,124 @@ class Deviation(Over):
         return sqrt(n * q - s * s) / n if n else None
 
 
+class Count(Over):
+    """How many events of a track, this one included."""
+
+    aggregate = "count"
+    unit = "count"
+    words = "how many within {}"
+
+    def of(self, sight: Sight) -> Value:
+        """0 without any."""
+        return sight.payments.tally(sight.time - self.reach, sight.time)[0] + sight.here
+
+
+class Sum(Over):
+    """How much in all, this one included; what has no amount is skipped."""
+
+    aggregate = "sum.amount"
+    unit = "money"
+    words = "sum of amounts within {}"
+
+    def of(self, sight: Sight) -> Value:
+        """0 without any."""
+        return sight.payments.tally(sight.time - self.reach, sight.time)[2] + (sight.amount or 0)
+
+
+class Mean(Over):
+    """How much on average, this one included; None without any amount."""
+
+    aggregate = "mean.amount"
+    unit = "money"
+    words = "mean amount within {}"
+
+    def of(self, sight: Sight) -> Value:
+        """sum / count."""
+        _, n, s = sight.payments.tally(sight.time - self.reach, sight.time)
+        if sight.amount is not None:
+            n, s = n + 1, s + sight.amount
+        return s / n if n else None
+
+
+class Least(Over):
+    """The least amount, this one included; None without any."""
+
+    aggregate = "min.amount"
+    unit = "money"
+    words = "least amount within {}"
+
+    def of(self, sight: Sight) -> Value:
+        """Of a busy entity a bucket's least counts as long as its last payment is in the window."""
+        return min(_extremes(sight, self.reach), default=None)
+
+
+class Greatest(Over):
+    """The greatest amount, this one included; None without any."""
+
+    aggregate = "max.amount"
+    unit = "money"
+    words = "greatest amount within {}"
+
+    def of(self, sight: Sight) -> Value:
+        """As of the least."""
+        return max(_extremes(sight, self.reach), default=None)
+
+
+def _extremes(sight: Sight, reach: int) -> list[int]:
+    earlier = sight.payments.extremes(sight.time - reach, sight.time)
+    found = [] if earlier is None else [*earlier]
+    return found if sight.amount is None else [*found, sight.amount]
+
+
+class First(Over):
+    """The first amount in the window, of the earlier ones; None without any.
+
+    Of a busy entity the newest, exact ones are looked at.
+    """
+
+    aggregate = "first.amount"
+    unit = "money"
+    words = "first amount within {}, before this one"
+
+    def of(self, sight: Sight) -> Value:
+        """By event time."""
+        amounts = sight.payments.amounts(sight.time - self.reach, sight.time)
+        return amounts[0] if amounts else None
+
+
+class Nth(Over):
+    """The n-th latest amount in the window, of the earlier ones: 1 is the one before this.
+
+    Of a busy entity the newest, exact ones are looked at. None below n of them.
+    """
+
+    aggregate = "nth.amount"
+    unit = "money"
+    words = "amount within {}, counted back from this one: number "
+
+    def __init__(self, window: str, number: int) -> None:
+        super().__init__(window)
+        self.meaning += str(number)
+        self.number = number
+
+    def of(self, sight: Sight) -> Value:
+        """By event time."""
+        amounts = sight.payments.amounts(sight.time - self.reach, sight.time)
+        return amounts[-self.number] if len(amounts) >= self.number else None
+
+
+class Absent(Over):
+    """1 if there was none, this one included; else 0. Where nobody can tell, there was none."""
+
+    aggregate = "none"
+    unit = "flag"
+    words = "1: none within {}"
+
+    def of(self, sight: Sight) -> Value:
+        """What is not known of must not look harmless."""
+        return int(sight.payments.tally(sight.time - self.reach, sight.time)[0] + sight.here == 0)
+
+
 class SinceLast(Ever):
     """Seconds since the latest earlier payment, however long ago; 0 at the same time."""
 

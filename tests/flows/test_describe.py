@@ -20,10 +20,10 @@ class Past:
     def __init__(self, seen: list[str] | None = None) -> None:
         self.seen = seen or []
 
-    def describe(self, event: Moment) -> Values:
+    def describe(self, event: Moment, so_far: Values) -> Values:
         return {"seen": len(self.seen), "frauds": self.seen.count("fraud")}
 
-    def observe(self, event: Moment) -> None:
+    def observe(self, event: Moment, told: Values) -> None:
         self.seen.append(event.id)
 
     def hear(self, label: Known) -> None:
