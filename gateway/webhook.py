@@ -10,16 +10,11 @@ the address that was looked at is the one that is called; redirects are not foll
 """
 
 import asyncio
-import base64
 import contextlib
-import hashlib
-import hmac
-import ipaddress
 import logging
 import socket
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -28,6 +23,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from gateway.ports import Webhook
 from gateway.turns import StoreAway, Turns
 from risk import events, names
+from risk.calls import check_url, may_be_called, signature
 
 log = logging.getLogger("ringback.gateway")
 POSITION = "rb:webhook:position"
@@ -40,7 +36,6 @@ TIMEOUT_SECONDS = 10.0
 LARGEST_ANSWER = 64 * 1024
 AT_ONCE = 16
 _LEASE_MS = 15_000
-_TRANSLATED = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16")))
 
 # Takes outcomes over from the stream, with the position up to which that is done.
 TAKE = """
@@ -74,17 +69,6 @@ class AddressRefused(OSError):
     """The webhook's name leads to an address that is not called."""
 
 
-def may_be_called(address: str) -> bool:
-    """True for an address of the open internet."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        elif any(ip in net for net in _TRANSLATED):
-            return False
-    return ip.is_global and not ip.is_multicast
-
-
 class CheckedResolver(AbstractResolver):
     """Resolves a name once for a call, and lets through only what may be called."""
 
@@ -115,29 +99,6 @@ class CheckedResolver(AbstractResolver):
 
     async def close(self) -> None:
         """Nothing is held."""
-
-
-def check_url(url: str, allow: frozenset[str]) -> None:
-    """Refuse a URL that is not https, or names a bare address that may not be called."""
-    parts = urlsplit(url)
-    host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
-    if not host or parts.username or parts.password:
-        raise ValueError("webhook.url: needed https://host/path without a user")
-    allowed = f"{host}:{port}" in allow
-    if parts.scheme != "https" and not (parts.scheme == "http" and allowed):
-        raise ValueError("webhook.url: needed https (http only for a host:port in webhook.allow)")
-    try:
-        public = may_be_called(host)
-    except ValueError:
-        return  # a name: looked at when it is resolved
-    if not (public or allowed):
-        raise ValueError("webhook.url: needed a public address, or host:port in webhook.allow")
-
-
-def signature(secret: bytes, name: str, timestamp: int, body: bytes) -> str:
-    """The ``webhook-signature`` of a call."""
-    signed = b"%s.%d.%s" % (name.encode(), timestamp, body)
-    return "v1," + base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode()
 
 
 class Outcomes:

@@ -14,8 +14,9 @@ import pytest
 from aiohttp import web
 
 from gateway.ports import Webhook
-from gateway.webhook import AddressRefused, CheckedResolver, check_url, may_be_called
+from gateway.webhook import AddressRefused, CheckedResolver
 from risk import names
+from risk.calls import check_url, may_be_called
 from tests.gateway.asking import ask, end
 from tests.gateway.bank import running
 from tests.servers import free_port
