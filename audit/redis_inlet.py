@@ -1,10 +1,14 @@
 """How do records come from Redis to the ledger? `rb:audit`, read from the ledger's own position.
 
-    XREAD BLOCK rb:audit <stored id>  ->  one commit  ->  SET rb:audit:durable <last id>
+    XREAD BLOCK rb:audit <stored id>  ->  one commit  ->  SET rb:audit:durable <last id>, XREAD
 
-While one commit waits for the disk the next records gather: that is the whole group commit. The
+While one commit waits for the disk the next records gather: that is the whole group commit. What
+has gathered comes in the turn that sets the mark. The
 position lies in the ledger's transaction, so what was committed is never taken twice, and what
 was not is read again. The stream is trimmed below the durable mark only.
+
+The leaf hash of an outcome is told under `rb:leaf:<event>` for an hour, together with the mark
+that makes it durable: the closing message to the customer carries it.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ FIELD = b"records"
 MARK = "rb:audit:durable"
 READ_ENTRIES = 512
 BLOCK_MS = 250
+LEAF = "rb:leaf:"
+LEAF_SECONDS = 3600
 TRIM_EVERY = 1.0
 WAIT_LONGEST = 1.0
 
@@ -34,6 +40,9 @@ class Taker(Protocol):
 
     @property
     def stream_id(self) -> str: ...
+
+    @property
+    def outcomes(self) -> dict[str, str]: ...
 
     def append_many(self, records: list[Any], *, stream_id: str | None = None) -> None: ...
 
@@ -51,6 +60,7 @@ class Inlet:
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=5.0)
         self._ledger = ledger
         self._trimmed = 0.0
+        self._gathered: Any = None
 
     def check(self, *, recover: bool = False) -> None:
         """Compare both ends. Refused: RedisBehindLedger, LedgerBehindRedis.
@@ -112,9 +122,10 @@ class Inlet:
     def step(self, block_ms: int = BLOCK_MS) -> int:
         """One read, one commit, one mark; how many stream entries were taken."""
         self._ledger.tick()
-        answer: Any = self._redis.xread(
-            {STREAM: self._ledger.stream_id}, count=READ_ENTRIES, block=block_ms
-        )
+        answer, self._gathered = self._gathered, None
+        if not answer:
+            position = {STREAM: self._ledger.stream_id}
+            answer = self._redis.xread(position, count=READ_ENTRIES, block=block_ms)
         if not answer:
             return 0
         entries = answer[0][1] if isinstance(answer, list) else next(iter(answer.values()))[0]
@@ -123,12 +134,20 @@ class Inlet:
             records += self._read(entry_id.decode(), fields)
         last = entries[-1][0].decode()
         self._ledger.append_many(records, stream_id=last)
-        self._redis.set(MARK, last)
+        self._tell(last)
         self._trim(last)
         return len(entries)
 
     def close(self) -> None:
         self._redis.close()
+
+    def _tell(self, last: str) -> None:
+        """Move the mark; whoever sees it there finds the hashes of the outcomes below it."""
+        pipe = self._redis.pipeline(transaction=True)
+        for event, leaf in self._ledger.outcomes.items():
+            pipe.set(LEAF + event, leaf, ex=LEAF_SECONDS)
+        pipe.set(MARK, last)
+        pipe.execute()
 
     def _read(self, entry_id: str, fields: dict[bytes, bytes]) -> list[Any]:
         raw = fields.get(FIELD, b"")
@@ -150,6 +169,7 @@ class Inlet:
             self._redis.xtrim(STREAM, minid=last, approximate=True)  # `last` itself stays
 
     def _wait_for_redis(self, stop: threading.Event, pause: float) -> None:
+        self._gathered = None
         if stop.wait(pause):
             return
         try:

@@ -69,6 +69,7 @@ class Sequencer:
         self.dropped = self.refused = self._own_records = 0
         self.last_ts, self.ts = 0, ""
         self.stream = str(store.meta("stream", "0-0"))
+        self.outcomes: dict[str, bytes] = {}
 
     def at(self, micros: int) -> None:
         """The time of the commit that is filled from now on."""
@@ -356,6 +357,8 @@ class Sequencer:
             batch.nodes.append((log.log, height >> 3, n, node))
         batch.logs[log.log] = log
         event = leaf["event"]
+        if leaf["kind"] == "outcome" and event is not None:
+            self.outcomes[event] = hashed
         if case is not None:
             case.seq += 1
             case.prev = hashed

@@ -129,6 +129,11 @@ class Ledger:
         return self._order.refused
 
     @property
+    def outcomes(self) -> dict[str, str]:
+        """The leaf hash (hex) of each event's outcome among the records taken last."""
+        return {event: hashed.hex() for event, hashed in self._order.outcomes.items()}
+
+    @property
     def is_open(self) -> bool:
         """False once it is closed, abandoned or failed."""
         return self._failed is None
@@ -142,6 +147,7 @@ class Ledger:
         """
         with self._lock:
             self._usable()
+            self._order.outcomes.clear()
             for start in range(0, len(records), COMMIT_RECORDS):
                 part = records[start : start + COMMIT_RECORDS]
                 last = start + COMMIT_RECORDS >= len(records)

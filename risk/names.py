@@ -17,6 +17,7 @@ OPEN = "rb:open"
 WAITING_LABELS = "rb:labels:waiting"
 COUNTERS = "rb:counters"
 FLOW_BEAT = "rb:beat:flow"
+HEARD = "rb:heard"
 
 TIERS = ("customer", "payee")
 
@@ -56,6 +57,11 @@ def fetched(event: str) -> str:
     return f"rb:fetched:{event}"
 
 
+def leaf(event: str) -> str:
+    """The key of the leaf hash (hex) of an event's outcome, for an hour; the ledger tells it."""
+    return f"rb:leaf:{event}"
+
+
 def challenge(challenge_id: str) -> str:
     """The key of a challenge as it was asked."""
     return f"rb:challenge:{challenge_id}"
@@ -84,6 +90,11 @@ def credentials(token: str) -> str:
 def duress(token: str) -> str:
     """The key of a customer's duress word, as a keyed hash."""
     return f"rb:duress:{token}"
+
+
+def heard(what: str) -> str:
+    """Where replies of a channel are published, and where one reply's end is told by its id."""
+    return f"{HEARD}:{what}"
 
 
 def reply(gateway: str) -> str:

@@ -19,7 +19,7 @@ import redis
 
 from audit.errors import LedgerBehindRedis, LedgerLocked, RedisBehindLedger
 from audit.read import case_records, decisions
-from audit.redis_inlet import MARK, STREAM, Inlet, parse_id
+from audit.redis_inlet import LEAF, MARK, STREAM, Inlet, parse_id
 from audit.verify import verify_log
 from audit.writer import run_writer
 from tests.audit.conftest import OpenLedger
@@ -57,6 +57,27 @@ def test_records_are_marked_durable_and_trimmed_below_the_mark_only(
     client.close()
     assert verify_log(log_path(tmp_path)).faults == []
     assert len(case_records(tmp_path, "case-e299")) == 6
+
+
+def test_the_leaf_hash_of_an_outcome_is_told_once_it_is_durable(
+    tmp_path: Path, redis_server: RedisServer, open_ledger: OpenLedger
+) -> None:
+    client = redis.Redis.from_url(redis_server.url)
+    ledger = open_ledger()
+    inlet = Inlet(redis_server.url, ledger)
+    inlet.check()
+    put(client, *story("e1", closed=False), record("outcome", "e1"))
+    inlet.step()
+    told = client.get(LEAF + "e1")
+    assert isinstance(told, bytes)
+    assert 0 < client.ttl(LEAF + "e1") <= 3600
+    put(client, record("case.closed", "e1"), *story("e2"))
+    inlet.step()
+    assert case_records(tmp_path, "case-e1")[-1]["case_prev"] == told.decode()
+    assert ledger.outcomes == {}, "nothing gathers in memory"
+    inlet.close()
+    ledger.close()
+    client.close()
 
 
 def test_an_entry_that_is_no_array_of_records_is_kept_as_refused(
