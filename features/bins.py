@@ -44,7 +44,7 @@ def refitted(lesson: int) -> bool:
     return lesson in REFITS or lesson % REFIT_EVERY == 0
 
 
-def _cell(value: float) -> int:
+def cell_of(value: float) -> int:
     """The grid cell of a value: 0 is zero, the sign of a cell is the sign of its values."""
     size = abs(value)
     if size < _TINY:
@@ -53,7 +53,7 @@ def _cell(value: float) -> int:
     return cell if value > 0 else -cell
 
 
-def _upper(cell: int) -> float:
+def upper_of(cell: int) -> float:
     """The greatest value of a cell."""
     if cell == 0:
         return 0.0
@@ -86,7 +86,7 @@ class Bins:
         """Take a value into account at the next fit."""
         if value is None or isnan(value):
             return
-        cell = _cell(value)
+        cell = cell_of(value)
         self.cells[cell] = self.cells.get(cell, 0) + 1
 
     def fit(self, quantiles: tuple[float, ...] = QUANTILES) -> list[float]:
@@ -101,7 +101,7 @@ class Bins:
         for cell in ordered[:-1]:
             seen += self.cells[cell]
             if want is not None and seen >= want * total:
-                edges.append(_upper(cell))
+                edges.append(upper_of(cell))
                 while want is not None and seen >= want * total:
                     want = next(wanted, None)
         self.edges = edges

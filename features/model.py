@@ -41,7 +41,7 @@ _SURE: Final = 1e-12  # a probability nearer to 0 or 1 counts as this near
 LEVELS: Final = 6
 
 
-class ModelError(Exception):
+class ModelError(ValueError):
     """A stored model can't be read."""
 
 

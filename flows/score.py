@@ -1,15 +1,19 @@
 """What does the model say, and what does it learn? One stage, one key, in order of arrival.
 
 Score before learn: a label that comes in never changes a score that was asked for before it. The
-model lies in the cut whole. Snapshots are files named by the SHA-256 of their bytes;
+champion lies in the cut whole. Snapshots are files named by the SHA-256 of their bytes;
 ``version`` is ``<first 12 digits>+<n>``: load the file, learn the n lessons since, and you have it.
+
+Challengers (flows/shadows.py) say beside it what they would have said. Which model's word counts
+changes where an `Appointed` walks by, here in the stream: a crash reads it again at its place
+(docs/decisions/0010-a-promotion-is-an-event.md).
 """
 
 import hashlib
 import heapq
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,24 +21,14 @@ import orjson
 from bytewax.operators import StatefulBatchLogic
 
 from flows.describe import Ticker
-from flows.walk import Described, ModelMark, Scored, Values
+from flows.shadows import Dumped, Model, Shadow, ShadowKept, dumped
+from flows.walk import Appointed, Described, ModelMark, Scored, Values
 from risk.labels import Known
 
 LESSONS_A_SNAPSHOT = 5_000
 EVENTS_AN_OPINION = 5_000
+PUBLISH_EVERY_NS = 1_000_000_000
 log = logging.getLogger("ringback.model")
-
-
-class Model(Protocol):
-    """An incremental model: the pair that says it all, and its durable form."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def lessons(self) -> int: ...
-    def score_one(self, features: Values) -> float: ...
-    def learn_one(self, features: Values, fraud: bool) -> None: ...
-    def dump(self) -> bytes: ...
 
 
 class Opinion(Protocol):
@@ -45,6 +39,34 @@ class Opinion(Protocol):
     def score_one(self, features: Values) -> float: ...
     def learn_one(self, features: Values) -> None: ...
     def dump(self) -> bytes: ...
+
+
+class Watch(Protocol):
+    """Looks on: has what comes in become something else? Changes nothing."""
+
+    def watch_one(self, features: Values, score: int, time_us: int) -> list[Any]: ...
+    def forget_score(self, time_us: int) -> None: ...
+    def board(self) -> dict[str, dict[str, Any]]: ...
+    def dump(self) -> bytes: ...
+
+
+class Promoted(NamedTuple):
+    """Another model's word counts now; or it doesn't, and why (``refused``)."""
+
+    order: Appointed
+    model: ModelMark
+    retired: ModelMark | None
+    refused: str | None
+
+
+class Drifted(NamedTuple):
+    """A watched value became something else: seen by which test, how far, at which event."""
+
+    event: str
+    series: str
+    test: str
+    size: float
+    at_us: int
 
 
 class Learnt(NamedTuple):
@@ -62,6 +84,9 @@ class Kept(NamedTuple):
     since: int
     next_position: int
     opinion_sha256: str | None = None
+    shadows: tuple[ShadowKept, ...] = ()
+    watch: bytes | None = None
+    former: str | None = None
 
 
 class Snapshots:
@@ -100,11 +125,17 @@ class Snapshots:
             (self._folder / model / f"{digest}.model").unlink(missing_ok=True)
 
 
+def _silent(_: Any) -> None:
+    """Tell nobody."""
+
+
 class Scoring:
     """The model stage of one process: which model, and where its lessons are journalled.
 
     ``sequenced`` is for a replay over one file: facts are taken in the order of the file, however
-    the engine batched them on the way.
+    the engine batched them on the way. ``challengers`` are made by id; ``reasons`` turns a model's
+    factors into what goes on record; ``watch`` makes or resumes what looks for drift. ``told`` gets
+    promotions and drift, ``publish`` now and then how everything stands.
     """
 
     def __init__(
@@ -116,39 +147,76 @@ class Scoring:
         tick_ns: Ticker,
         sequenced: bool = False,
         opinion: "tuple[Callable[[], Opinion], Callable[[bytes], Opinion]] | None" = None,
+        *,
+        challengers: Mapping[str, Callable[[], Model]] | None = None,
+        reasons: Callable[[Any, Values], list[Any]] | None = None,
+        watch: Callable[[bytes | None], Watch] | None = None,
+        told: "Callable[[list[Promoted | Drifted]], None]" = _silent,
+        publish: Callable[[dict[str, Any]], None] = _silent,
     ) -> None:
         self.new, self.load, self.snapshots = new, load, snapshots
         self.journal, self.tick_ns, self.sequenced = journal, tick_ns, sequenced
         self.opinion = opinion
+        self.challengers = challengers or {}
+        self.reasons, self.watch = reasons, watch
+        self.told, self.publish = told, publish
 
     def logic(self, kept: Kept | None) -> "ModelLogic":
         """Build the model, or resume it from the cut."""
         return ModelLogic(self, kept)
 
 
-class ModelLogic(StatefulBatchLogic[Described | Known, Scored, Kept]):
-    """The one model of the flow."""
+Fact = Described | Known | Appointed
+
+
+class ModelLogic(StatefulBatchLogic[Fact, Scored, Kept]):
+    """The one model of the flow, and those beside it."""
 
     def __init__(self, stage: Scoring, kept: Kept | None) -> None:
         self._stage = stage
         self._raw: bytes | None
         if kept is None:
             self._model = stage.new()
-            self._raw = self._model.dump()
+            self._raw, self._dumped = dumped(self._model, stage.tick_ns)
             self._sha256 = stage.snapshots.keep(self._model.id, self._raw)
             self._since, self._next = 0, 0
         else:
             self._model = stage.load(kept.model)
             self._raw, self._sha256 = kept.model, kept.sha256
             self._since, self._next = kept.since, kept.next_position
+            self._dumped = Dumped(len(kept.model), 0)
         self._waiting: list[tuple[int, Any]] = []
         self._mark = self._marked()
         self._opinion_kept: list[str] = []
         self._seen = 0
         self._opinion = self._resumed_opinion(None if kept is None else kept.opinion_sha256)
+        self._former = None if kept is None else kept.former
+        self._shadows = self._cast_shadows(() if kept is None else kept.shadows)
+        self._watch = None if stage.watch is None else stage.watch(kept.watch if kept else None)
+        self._published_ns = -PUBLISH_EVERY_NS
+        self._publish()
 
     def _marked(self) -> ModelMark:
         return ModelMark(self._model.id, f"{self._sha256[:12]}+{self._since}", self._sha256)
+
+    def _cast_shadows(self, kept: tuple[ShadowKept, ...]) -> dict[str, Shadow]:
+        """The challengers that are configured, and the champion before: each as the cut has it."""
+        stage, stood = self._stage, {one.id: one for one in kept}
+        wanted = dict.fromkeys(stage.challengers)
+        if self._former is not None:
+            wanted[self._former] = None
+        shadows: dict[str, Shadow] = {}
+        for name in wanted:
+            if name == self._model.id:
+                continue
+            shadow = None
+            if name in stood:
+                shadow = Shadow.resumed(stood[name], stage.load, stage.snapshots, stage.tick_ns)
+            if shadow is None and name in stage.challengers:
+                shadow = Shadow(stage.challengers[name](), stage.snapshots, stage.tick_ns)
+            if shadow is not None:
+                shadows[name] = shadow
+        return shadows
 
     def _resumed_opinion(self, sha256: str | None) -> Opinion | None:
         """The unlabelled opinion as it was stored last.
@@ -184,7 +252,7 @@ class ModelLogic(StatefulBatchLogic[Described | Known, Scored, Kept]):
             del self._opinion_kept[:-3]
         return anomaly
 
-    def on_batch(self, values: list[Described | Known]) -> tuple[list[Scored], bool]:
+    def on_batch(self, values: list[Fact]) -> tuple[list[Scored], bool]:
         if self._stage.sequenced:
             values = self._sequence(values)
         scored: list[Scored] = []
@@ -193,44 +261,96 @@ class ModelLogic(StatefulBatchLogic[Described | Known, Scored, Kept]):
             if isinstance(fact, Known):
                 if fact.teaches:
                     learnt.append(self._learn(fact))
+            elif isinstance(fact, Appointed):
+                self._appoint(fact)
             else:
                 scored.append(self._score(fact))
         if learnt:
             self._stage.journal(learnt)
         return scored, StatefulBatchLogic.RETAIN
 
-    def _sequence(self, values: list[Described | Known]) -> list[Described | Known]:
+    def _sequence(self, values: list[Fact]) -> list[Fact]:
+        ready: list[Fact] = []
         for fact in values:
+            if isinstance(fact, Appointed):
+                ready.append(fact)
+                continue
             position = fact.position if isinstance(fact, Known) else fact.moment.position
             heapq.heappush(self._waiting, (position, fact))
-        ready: list[Described | Known] = []
         while self._waiting and self._waiting[0][0] == self._next:
             ready.append(heapq.heappop(self._waiting)[1])
             self._next += 1
         return ready
 
     def _score(self, fact: Described) -> Scored:
-        began = self._stage.tick_ns()
-        probability = self._model.score_one(fact.features)
-        anomaly = self._unlike(fact.features)
-        fact.stages_us["model"] = (self._stage.tick_ns() - began) // 1000
+        stage, features = self._stage, fact.features
+        began = stage.tick_ns()
+        factors: list[Any] | None = None
+        if stage.reasons is None:
+            probability = self._model.score_one(features)
+        else:
+            probability, found = self._model.tell_one(features)
+            factors = stage.reasons(found, features)
+        anomaly = self._unlike(features)
+        score = min(1000, max(0, round(probability * 1000)))
+        if self._watch is not None and fact.moment.type == "transaction" and not fact.moment.late:
+            self._look(fact, score)
+        scores = {self._model.id: probability}
+        for name, shadow in self._shadows.items():
+            scores[name] = shadow.model.score_one(features)
+        fact.stages_us["model"] = (stage.tick_ns() - began) // 1000
         return Scored(
             fact.moment,
-            fact.features,
-            min(1000, max(0, round(probability * 1000))),
+            features,
+            score,
             probability,
             self._mark,
             fact.stages_us,
             self._model.lessons,
             anomaly,
+            scores,
+            factors,
         )
+
+    def _look(self, fact: Described, score: int) -> None:
+        if self._watch is None:
+            return
+        alarms = self._watch.watch_one(fact.features, score, fact.moment.time_us)
+        if alarms:
+            self._stage.told([Drifted(fact.moment.id, *alarm) for alarm in alarms])
+
+    def _appoint(self, order: Appointed) -> None:
+        """From here on another model's word counts; the former goes on learning beside it.
+
+        An order that can't be followed changes nothing and is told: it was approved when it could.
+        """
+        stage, retired = self._stage, self._mark
+        shadow = self._shadows.get(order.model)
+        if shadow is None:
+            acts = order.model == self._model.id
+            why = "acts already" if acts else "doesn't learn beside the champion"
+            stage.told([Promoted(order, self._mark, None, f"{order.model} {why}")])
+            return
+        former = Shadow(self._model, stage.snapshots, stage.tick_ns, spare=self._sha256)
+        del self._shadows[order.model]
+        self._shadows[self._model.id], self._former = former, self._model.id
+        self._model, self._raw = shadow.model, shadow.store()
+        self._sha256, self._dumped, self._since = shadow.sha256, shadow.dumped, 0
+        self._mark = self._marked()
+        if self._watch is not None:
+            self._watch.forget_score(order.approved_us)
+        stage.told([Promoted(order, self._mark, retired, None)])
+        self._published_ns = -PUBLISH_EVERY_NS
+        self._publish()
 
     def _learn(self, label: Known) -> Learnt:
         self._model.learn_one(label.features, label.fraud)
+        for shadow in self._shadows.values():
+            shadow.learn(label)
         self._since += 1
         self._raw = None
         if self._since >= LESSONS_A_SNAPSHOT:
-            self._raw = self._model.dump()
+            self._raw, self._dumped = dumped(self._model, self._stage.tick_ns)
             self._sha256 = self._stage.snapshots.keep(self._model.id, self._raw)
             self._since = 0
         self._mark = self._marked()
@@ -238,9 +358,42 @@ class ModelLogic(StatefulBatchLogic[Described | Known, Scored, Kept]):
 
     def snapshot(self) -> Kept:
         if self._raw is None:
-            self._raw = self._model.dump()
+            self._raw, self._dumped = dumped(self._model, self._stage.tick_ns)
         opinion = self._opinion_kept[-1] if self._opinion_kept else None
-        return Kept(self._raw, self._sha256, self._since, self._next, opinion)
+        shadows = tuple(shadow.kept() for shadow in self._shadows.values())
+        watch = None if self._watch is None else self._watch.dump()
+        self._publish()
+        return Kept(
+            self._raw, self._sha256, self._since, self._next, opinion, shadows, watch, self._former
+        )
+
+    def _publish(self) -> None:
+        """Say how everything stands, once a second at most."""
+        now_ns = self._stage.tick_ns()
+        if now_ns - self._published_ns < PUBLISH_EVERY_NS:
+            return
+        self._published_ns = now_ns
+        models = [("champion", self._model, self._mark, self._dumped)]
+        for name, shadow in self._shadows.items():
+            role = "former" if name == self._former else "challenger"
+            models.append((role, shadow.model, shadow.mark, shadow.dumped))
+        self._stage.publish(
+            {
+                "v": 1,
+                "models": {
+                    model.id: {
+                        "role": role,
+                        "version": mark.version,
+                        "sha256": mark.sha256,
+                        "lessons": model.lessons,
+                        "bytes": size.bytes,
+                        "dump_us": size.us,
+                    }
+                    for role, model, mark, size in models
+                },
+                "drift": {} if self._watch is None else self._watch.board(),
+            }
+        )
 
 
 def lesson_json(learnt: Learnt) -> bytes:
