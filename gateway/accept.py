@@ -48,6 +48,7 @@ class Acceptance:
             self._idempotency_us // 1_000_000,
             names.decision(event.id),
             names.outcome(event.id),
+            names.fetched(event.id),
         )
         if answer[0] == b"other":
             raise Problem(

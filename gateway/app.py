@@ -11,9 +11,10 @@ from typing import Any
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from gateway import accept, challenges, customers, deadline, labels, webhook
+from gateway import accept, answers, challenges, customers, deadline, fetched, labels, webhook
 from gateway.board import Board
 from gateway.callers import Callers
+from gateway.devices import Credentials
 from gateway.edge import Edge
 from gateway.events import Events, Intake
 from gateway.evidence import Evidence
@@ -22,6 +23,7 @@ from gateway.inbox import Inbox
 from gateway.live import Live
 from gateway.metrics import Metrics
 from gateway.pages import Pages
+from gateway.passkeys import Passkeys
 from gateway.ports import GatewayPorts, GatewaySettings
 from gateway.problems import as_problems
 from gateway.replies import Replies
@@ -52,7 +54,8 @@ async def serve(
         "spend": deadline.SCRIPT,
         "label": labels.SCRIPT,
         "customer": customers.SCRIPT,
-        "answer": challenges.SCRIPT,
+        "answer": answers.SCRIPT,
+        "fetched": fetched.SCRIPT,
         "take": webhook.TAKE,
         "lead": webhook.LEAD,
         "decide": ports.decide_script,
@@ -208,14 +211,17 @@ def _application(
         batch_bytes=settings.batch_bytes,
         batch_lines=settings.batch_lines,
     )
+    credentials = Credentials(parts.turns)
+    passkeys = Passkeys(parts.turns, credentials, settings.edge_key, settings.institution)
     asked = challenges.Challenges(
         settings=settings,
         turns=parts.turns,
         replies=parts.replies,
-        edge=parts.edge,
+        answers=answers.Answers(parts.turns, parts.edge, parts.metrics),
+        credentials=credentials,
+        passkeys=passkeys,
         pages=parts.pages,
         ports=ports,
-        metrics=parts.metrics,
     )
     reached = customers.Customers(parts.turns, parts.edge, parts.callers, ports)
     app = web.Application(middlewares=[as_problems], client_max_size=settings.batch_bytes)

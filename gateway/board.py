@@ -67,7 +67,7 @@ class Board:
         """Take in one entry of a followed stream."""
         if news.stream == names.DECISIONS:
             self._decision(news.value, count=True)
-        elif news.stream == names.CHALLENGES:
+        elif news.stream == names.CHALLENGES and news.value.get("op") in ("ask", "close"):
             self._challenge(news.value)
             step = "asked" if news.value.get("op") == "ask" else str(news.value.get("state"))
             self._metrics.challenges.labels(step).inc()

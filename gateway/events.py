@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from gateway import fetched
 from gateway.accept import Acceptance
 from gateway.callers import Callers, body_of, json_of, read_json
 from gateway.deadline import Deadline
@@ -283,7 +284,7 @@ class Events:
 
     async def get_decision(self, request: web.Request) -> web.Response:
         """``GET /v1/decisions/{id}``: 404 unknown, 202 undecided, 200 with what there is."""
-        self._callers.need(request, "ingest", "bank", "officer")
+        role = self._callers.need(request, "ingest", "bank", "officer")
         own_id = request.match_info["id"]
         event = self._intake.edge.id_of(own_id)
         loop = asyncio.get_running_loop()
@@ -310,6 +311,8 @@ class Events:
             )
         value = orjson.loads(decision)
         value["event"] = own_id
+        if outcome is not None and role in fetched.CALLERS:
+            outcome = await fetched.outcome_for_caller(self._turns, event)
         if outcome is not None:
             value["outcome"] = orjson.loads(outcome)
         if "features" in request.query.get("include", "").split(","):

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from gateway import fetched
 from gateway.board import Board, instant
 from gateway.callers import Callers
 from gateway.challenges import question
@@ -97,7 +98,8 @@ class Live:
             if request.query.get("view") == "page":
                 await self._digest(response)
             else:
-                await self._all(response, request.headers.get("Last-Event-ID"))
+                caller = self._callers.role(request) in fetched.CALLERS
+                await self._all(response, request.headers.get("Last-Event-ID"), caller=caller)
         return response
 
     async def get_one(self, request: web.Request) -> web.Response:
@@ -223,7 +225,9 @@ class Live:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), TICK_SECONDS)
 
-    async def _all(self, response: web.StreamResponse, after: str | None) -> None:
+    async def _all(
+        self, response: web.StreamResponse, after: str | None, *, caller: bool
+    ) -> None:
         """Each decision and outcome once; who comes back says what it had last (Last-Event-ID)."""
         coming: asyncio.Queue[News] = asyncio.Queue(BACKLOG)
         lost = asyncio.Event()
@@ -238,7 +242,7 @@ class Live:
 
         self._replies.listeners.append(hear)
         try:
-            last = await self._catch_up(response, after)
+            last = await self._catch_up(response, after, caller=caller)
             while not (self._stopping.is_set() or lost.is_set()):
                 try:
                     news = await asyncio.wait_for(coming.get(), TICK_SECONDS * 2)
@@ -246,11 +250,13 @@ class Live:
                     await response.write(b": still here\n\n")
                     continue
                 if last is None or _after(news.entry, last):
-                    await response.write(_event(news.entry, news.raw))
+                    await response.write(await self._event(news.entry, news.raw, caller=caller))
         finally:
             self._replies.listeners.remove(hear)
 
-    async def _catch_up(self, response: web.StreamResponse, after: str | None) -> str | None:
+    async def _catch_up(
+        self, response: web.StreamResponse, after: str | None, *, caller: bool
+    ) -> str | None:
         if after is None or not _is_entry(after):
             return None
         last = after
@@ -264,9 +270,21 @@ class Live:
             for entry, fields in rows:
                 values = fields.values() if isinstance(fields, dict) else fields[1::2]
                 last = entry.decode()
-                await response.write(_event(last, next(iter(values))))
+                raw = next(iter(values))
+                await response.write(await self._event(last, raw, caller=caller))
             if not rows:
                 return last
+
+    async def _event(self, entry: str, raw: bytes, *, caller: bool) -> bytes:
+        """An entry as it is sent; to a caller the outcome as it stands, marked as handed out."""
+        value = orjson.loads(raw)
+        if not value.get("outcome"):
+            return _sent("decision", entry, raw)
+        if caller:
+            stands = await fetched.outcome_for_caller(self._turns, str(value["event"]))
+            if stands is not None:
+                raw = orjson.dumps({**value, "outcome": orjson.loads(stands)})
+        return _sent("outcome", entry, raw)
 
     def _json(self, value: Any) -> web.Response:
         return web.Response(
@@ -276,9 +294,8 @@ class Live:
         )
 
 
-def _event(entry: str, raw: bytes) -> bytes:
-    kind = b"outcome" if orjson.loads(raw).get("outcome") else b"decision"
-    return b"id: %s\nevent: %s\ndata: %s\n\n" % (entry.encode(), kind, raw)
+def _sent(kind: str, entry: str, raw: bytes) -> bytes:
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (entry.encode(), kind.encode(), raw)
 
 
 def _is_entry(text: str) -> bool:

@@ -20,6 +20,7 @@ import aiohttp
 import orjson
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from gateway.fetched import outcome_for_caller
 from gateway.ports import Webhook
 from gateway.turns import StoreAway, Turns
 from risk import events, names
@@ -171,6 +172,10 @@ class Outcomes:
             await self._turns.ask("ZREM", DUE, name)
             return
         kept: dict[str, Any] = orjson.loads(raw)
+        told = kept["said"]["data"]
+        stands = await outcome_for_caller(self._turns, str(told["event"]))
+        if stands is not None:
+            told["outcome"] = orjson.loads(stands)
         why = await self._post(http, name, orjson.dumps(kept["said"]))
         now_ms = self._clock() // 1000
         if why is None or now_ms - kept["since"] > GIVE_UP_MS:
