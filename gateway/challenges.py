@@ -5,7 +5,10 @@
     /c/<id>#<token>   static page; the token stays in the browser (a fragment is never sent)
          |  POST …/session {token}    own origin, JSON          --> cookie, once
          |  GET  /v1/challenges/<id>  cookie                    --> amount, payee, deadline
-         |  POST …/answer {decision}  cookie, own origin, JSON  --> rb:answers
+         |  POST …/signing            cookie, own origin        --> statements to be signed
+         |  POST …/answer {decision, assertion?}  cookie, own origin, JSON  --> rb:answers
+    a device of the customer:
+         |  POST …/signed {jws}       the signature says who     --> rb:answers
 
 GET never answers: previews fetch. The page decides nothing; the customer's shard says what an
 answer was worth, so even one that comes too late is passed on before its state is told.
@@ -15,46 +18,67 @@ import asyncio
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from importlib import resources
 from typing import Any, Literal
 
 import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from gateway.answers import Answers, Given
 from gateway.callers import json_of
-from gateway.edge import Edge
+from gateway.devices import Credential, Credentials, ready
 from gateway.foreign import masked, shown
-from gateway.metrics import Metrics
 from gateway.pages import Pages
+from gateway.passkeys import Passkeys, rp_of
 from gateway.ports import GatewayPorts, GatewaySettings
 from gateway.problems import Problem
-from gateway.records import record
 from gateway.replies import Replies
 from gateway.turns import Turns
-from risk import events, names
+from risk import events, names, signed
+from risk.challenge import FINAL_DECISION
 from risk.privacy import SealBroken, open_sealed, web_token
+from risk.signed import Unsigned
 
-SCRIPT = resources.files("gateway").joinpath("answer.lua").read_text()
 COOKIE = "rb_challenge"
 SETTLE_SECONDS = 2.0
+_IN_VAIN = {
+    "unsigned": (
+        "signature_needed",
+        "A confirm of this amount must be signed with a passkey. The question is still open.",
+    ),
+    "fresh": (
+        "fresh_binding",
+        "This was bound a short while ago: it may deny, and not confirm yet. The question is open.",
+    ),
+    "frozen": (
+        "frozen",
+        "A confirm from here was denied later: confirms count no more until the bank has looked.",
+    ),
+}
 _DAY_SECONDS = 86_400
 
 
 class WebAnswer(BaseModel):
-    """What the page sends: a confirm, or a deny with its reason."""
+    """What the page sends: a confirm or a deny with its reason, and a passkey's word for it.
+
+    A confirm may say ``duress``; what is signed is the confirm.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     decision: Literal["confirm", "deny"]
-    reason: Literal["not_me", "cancel"] | None = None
+    reason: Literal["not_me", "cancel", "duress"] | None = None
+    assertion: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _a_reason_is_for_a_deny(self) -> "WebAnswer":
-        if self.decision == "confirm" and self.reason is not None:
+        if self.decision == "confirm" and self.reason not in (None, "duress"):
             raise ValueError("needed no reason with a confirm")
+        if self.decision == "deny" and self.reason == "duress":
+            raise ValueError("needed not_me or cancel, or no reason, with a deny")
         return self
 
 
@@ -73,6 +97,12 @@ class Asked:
             return str(self.outcome.get("state", "closed"))
         return "open" if self.open else "closing"
 
+    def end(self) -> dict[str, Any]:
+        """How it ended, as its customer may see it: under duress the same as ever."""
+        outcome = self.outcome or {}
+        decision = FINAL_DECISION.get(self.state, outcome.get("decision"))
+        return {"state": self.state, "decision": decision, "at": outcome.get("at")}
+
 
 class Challenges:
     """The pages of open challenges, and the answers given there."""
@@ -83,17 +113,19 @@ class Challenges:
         settings: GatewaySettings,
         turns: Turns,
         replies: Replies,
-        edge: Edge,
+        answers: Answers,
+        credentials: Credentials,
+        passkeys: Passkeys,
         pages: Pages,
         ports: GatewayPorts,
-        metrics: Metrics,
     ) -> None:
         self._turns = turns
         self._replies = replies
-        self._edge = edge
+        self._answers = answers
+        self._credentials = credentials
+        self._passkeys = passkeys
         self._pages = pages
         self._clock = ports.clock
-        self._metrics = metrics
         self._web_key = settings.web_key
         self._edge_key = settings.edge_key
         self._institution = settings.institution
@@ -104,7 +136,9 @@ class Challenges:
             web.get("/c/{id}", self.get_page),
             web.post("/v1/challenges/{id}/session", self.post_session),
             web.get("/v1/challenges/{id}", self.get_challenge),
+            web.post("/v1/challenges/{id}/signing", self.post_signing),
             web.post("/v1/challenges/{id}/answer", self.post_answer),
+            web.post("/v1/challenges/{id}/signed", self.post_signed),
         ]
 
     async def get_page(self, request: web.Request) -> web.Response:
@@ -150,47 +184,102 @@ class Challenges:
 
     async def get_challenge(self, request: web.Request) -> web.Response:
         """``GET /v1/challenges/{id}``: what is asked; 410 and the end once it is closed."""
-        self._pages.own_origin(request)
+        origin = self._pages.own_origin(request)
         challenge = request.match_info["id"]
         asked = await self._session(request, challenge)
         self._refuse_closed(asked)
-        return self._json(await self._shown(challenge, asked))
+        return self._json(await self._shown(challenge, asked, origin))
+
+    async def post_signing(self, request: web.Request) -> web.Response:
+        """``POST …/signing``: what a passkey of this customer may sign, one statement an answer."""
+        self._pages.need_own(request)
+        await json_of(request)
+        challenge = request.match_info["id"]
+        asked = await self._session(request, challenge)
+        self._refuse_closed(asked)
+        rp_id = rp_of(self._pages.own_origin(request))
+        keys = await self._passkeys_of(asked.ask["customer"], rp_id)
+        if not keys:
+            raise Problem("no_passkey", "No passkey of this customer is enrolled for this page.")
+        expires_us = events.parse_us(asked.ask["expires"])
+        seconds = max(60, (expires_us - self._clock()) // 1_000_000)
+        told = await self._passkeys.prepare(self._facts(asked.ask), keys, seconds)
+        return self._json({**told, "rp_id": rp_id})
 
     async def post_answer(self, request: web.Request) -> web.Response:
         """``POST …/answer``: pass the answer on; give the state that it led to."""
         self._pages.need_own(request)
         challenge = request.match_info["id"]
-        answer = _read(await json_of(request))
+        raw = await json_of(request)
+        answer = _read(raw)
         asked = await self._session(request, challenge)
-        now_us = self._clock()
-        with self._replies.waiting(challenge) as closing:
-            said = answer.decision if answer.reason is None else f"deny:{answer.reason}"
-            verdict, is_open = await self._turns.run(
-                "answer",
-                f"rb:web:given:{challenge}",
-                said,
-                7 * _DAY_SECONDS,
-                names.OPEN,
-                challenge,
-                names.ANSWERS,
-                orjson.dumps(self._answer(challenge, asked, answer, now_us)),
-                names.AUDIT,
-                orjson.dumps([self._record(challenge, asked, answer, said, now_us)]),
+        given = Given(
+            ask=asked.ask,
+            decision=answer.decision,
+            reason=answer.reason,
+            channel="web",
+            binding=await self._page_binding(asked.ask["customer"]),
+            session=(asked.session or b"").decode()[:16],
+        )
+        if answer.assertion is None:
+            return await self._pass_on(given)
+        origin = self._pages.own_origin(request)
+        reason = answer.reason if answer.decision == "deny" else None
+        try:
+            facts = self._facts(asked.ask)
+            found = await self._passkeys.check(
+                answer.assertion, facts, answer.decision, reason, origin
             )
-            if verdict == b"new":
-                self._metrics.answers.labels(answer.decision).inc()
-            if is_open:
+            given = replace(given, signature=found, binding=found.credential.binding())
+            return await self._pass_on(given)
+        except Unsigned as refused:
+            raise await self._answers.refuse(
+                asked.ask, refused, raw, "web", self._clock()
+            ) from refused
+
+    async def post_signed(self, request: web.Request) -> web.Response:
+        """``POST …/signed {jws}``: an answer that a device key of the customer has signed."""
+        raw = await json_of(request)
+        compact = raw.get("jws") if isinstance(raw, dict) else None
+        if not isinstance(compact, str):
+            raise events.Refused([events.Problem("jws", "a string", type(compact).__name__)])
+        asked = await self._asked(request.match_info["id"])
+        try:
+            facts = self._facts(asked.ask)
+            decision, reason, found = await self._credentials.check_jws(compact, facts)
+            given = Given(
+                asked.ask, decision, reason, "app", found.credential.binding(), signature=found
+            )
+            return await self._pass_on(given)
+        except Unsigned as refused:
+            raise await self._answers.refuse(
+                asked.ask, refused, raw, "app", self._clock()
+            ) from refused
+
+    async def _pass_on(self, given: Given) -> web.Response:
+        """Pass an answer on, and wait a little for what comes of it."""
+        challenge, is_open, told = given.ask["id"], False, None
+        until = asyncio.get_running_loop().time() + SETTLE_SECONDS
+        while told is None or told.get("op") == "notice":
+            with self._replies.waiting(challenge) as news:
+                if told is None:
+                    is_open = await self._answers.pass_on(given, self._clock())
+                    if not is_open:
+                        break
                 try:
-                    async with asyncio.timeout(SETTLE_SECONDS):
-                        await closing
+                    async with asyncio.timeout_at(until):
+                        told = (await news).value
                 except TimeoutError:
                     return self._json({"state": "received"}, status=202)
-        return self._ended(await self._asked(challenge), answer, was_open=bool(is_open))
+            if told.get("op") == "notice" and told.get("channel") == given.channel:
+                in_vain = _IN_VAIN.get(str(told.get("say")))
+                if in_vain is not None:
+                    raise Problem(*in_vain)
+        return self._ended(await self._asked(challenge), given, was_open=is_open)
 
-    def _ended(self, asked: Asked, answer: WebAnswer, *, was_open: bool) -> web.Response:
+    def _ended(self, asked: Asked, answer: Given, *, was_open: bool) -> web.Response:
         """What the answer led to; 410 where the challenge had ended otherwise before."""
-        outcome = asked.outcome or {}
-        body = {"state": asked.state, "decision": outcome.get("decision"), "at": outcome.get("at")}
+        body = asked.end()
         agrees = asked.state == {"confirm": "confirmed", "deny": "denied"}[answer.decision]
         if was_open or agrees:
             return self._json(body)
@@ -222,20 +311,35 @@ class Challenges:
     def _refuse_closed(self, asked: Asked) -> None:
         if asked.open and asked.outcome is None:
             return
-        outcome = asked.outcome or {}
         raise Problem(
-            "closed",
-            "The challenge is closed; nothing more can be answered here.",
-            state=asked.state,
-            decision=outcome.get("decision"),
-            at=outcome.get("at"),
+            "closed", "The challenge is closed; nothing more can be answered here.", **asked.end()
         )
 
-    async def _shown(self, challenge: str, asked: Asked) -> dict[str, Any]:
+    async def _customer(self, customer: str) -> dict[str, Any]:
+        stored = await self._turns.ask("GET", names.customer(customer))
+        found: dict[str, Any] = orjson.loads(stored) if stored else {}
+        return found
+
+    async def _page_binding(self, customer: str) -> dict[str, Any] | None:
+        """By what the page's link was had: the web channel, else the youngest that may carry it."""
+        channels = [c for c in (await self._customer(customer)).get("channels", ()) if "bound" in c]
+        own = [channel for channel in channels if channel["kind"] == "web"] or channels
+        if not own:
+            return None
+        return binding_of(max(own, key=lambda channel: str(channel["bound"])))
+
+    async def _passkeys_of(self, customer: str, rp_id: str) -> list[Credential]:
+        return ready(await self._credentials.of(customer), "passkey", rp_id)
+
+    def _facts(self, ask: dict[str, Any]) -> dict[str, Any]:
+        """The question's facts in clear, of which all that is shown and signed is made."""
+        return signed.question(ask, _payee(self._edge_key, ask))
+
+    async def _shown(self, challenge: str, asked: Asked, origin: str) -> dict[str, Any]:
         """What the customer sees, and nobody else."""
         ask = asked.ask
-        stored = await self._turns.ask("GET", names.customer(ask["customer"]))
-        customer = orjson.loads(stored) if stored else {}
+        customer = await self._customer(ask["customer"])
+        keys = await self._passkeys_of(ask["customer"], rp_of(origin))
         return {
             "id": challenge,
             "state": asked.state,
@@ -243,51 +347,10 @@ class Challenges:
             "language": customer.get("language"),
             "zone": customer.get("zone"),
             **question(self._edge_key, ask),
+            "must_sign": bool(ask.get("must_sign")),
+            "can_sign": bool(keys),
             "now": events.rfc3339(self._clock()),
         }
-
-    def _answer(
-        self, challenge: str, asked: Asked, answer: WebAnswer, now_us: int
-    ) -> dict[str, Any]:
-        return {
-            "v": 1,
-            "kind": "answer",
-            "challenge": challenge,
-            "event": asked.ask["event"],
-            "customer": asked.ask["customer"],
-            "decision": answer.decision,
-            "reason": answer.reason,
-            "layer": "web",
-            "channel": "web",
-            "received": events.rfc3339(now_us),
-            "delayed": False,
-            "strength": "app",
-            "evidence": {"session": (asked.session or b"").decode()[:16]},
-        }
-
-    def _record(
-        self, challenge: str, asked: Asked, answer: WebAnswer, said: str, now_us: int
-    ) -> dict[str, Any]:
-        customer, event = asked.ask["customer"], asked.ask["event"]
-        return record(
-            "answer",
-            f"answers/{challenge}/answer/web.{said}",
-            tenant=self._edge.tenant,
-            case=asked.ask.get("case") or names.case(event),
-            event=event,
-            subject=customer,
-            actor={"type": "customer", "id": customer, "role": "customer"},
-            at_us=now_us,
-            body={
-                "challenge": challenge,
-                "decision": answer.decision,
-                "reason": answer.reason,
-                "layer": "web",
-                "channel": "web",
-                "received": events.rfc3339(now_us),
-            },
-            strength="app",
-        )
 
     def _json(self, value: Any, status: int = 200) -> web.Response:
         return web.Response(
@@ -299,21 +362,33 @@ class Challenges:
 
 
 def question(edge_key: bytes, ask: dict[str, Any]) -> dict[str, Any]:
-    """A question in clear, for the customer that it is put to: the payee is unsealed here."""
-    try:
-        payee = orjson.loads(open_sealed(edge_key, ask["payee"], b"payee"))
-    except (SealBroken, KeyError, TypeError):
-        payee = {}
+    """A question in clear, for the customer that it is put to, made of what would be signed."""
+    facts = signed.question(ask, _payee(edge_key, ask))
     return {
-        "amount": ask["amount"],
-        "currency": ask["currency"],
-        "payee": {
-            "name": shown(payee.get("name") or ""),
-            "account": masked(payee.get("account") or ""),
-        },
+        "amount": facts["amount"],
+        "currency": facts["currency"],
+        "payee": {"name": shown(facts["payee"]), "account": masked(facts["payee_account"])},
         "kind": ask.get("kind"),
         "created": ask["created"],
         "expires": ask["expires"],
+    }
+
+
+def _payee(edge_key: bytes, ask: dict[str, Any]) -> dict[str, Any]:
+    try:
+        found = orjson.loads(open_sealed(edge_key, ask["payee"], b"payee"))
+    except (SealBroken, KeyError, TypeError, AttributeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def binding_of(channel: Mapping[str, Any]) -> dict[str, Any]:
+    """A customer's channel, as an answer names its binding."""
+    return {
+        "id": f"{channel['kind']}/{channel.get('token', '')}",
+        "bound": channel["bound"],
+        "waits": channel.get("waits", True),
+        "verified": bool(channel.get("verified")),
     }
 
 
