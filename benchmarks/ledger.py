@@ -1,35 +1,46 @@
-"""How much does evidence cost? The ledger beside a bare SQLite group commit of the same bytes.
+"""What does evidence cost beside a bare SQLite group commit of the same records?
 
-    python -m benchmarks.ledger [--records N] [--seal]
+    python -m benchmarks ledger
 
-Both run alternately, in one process, on one disk, with the same batches: what is compared is what
-the ledger adds (checking, chains, sealing, hashing, signing). Then `verify` of what was written,
-and the time from `rb:audit` to the durable mark if a redis-server is there. Prints one JSON line.
+Both take the same stream from the same Redis (`floors/group_commit.py`), in turns: what is compared
+is what the ledger adds (checking, chains, sealing, indexes, hashing, signing). Then the reading
+side: the root alone, `verify` with case chains, and one case's chain out of all.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
-import json
+import contextlib
 import os
-import shutil
-import sqlite3
-import statistics
-import tempfile
-import threading
+import random
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
+import redis
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from audit import read
 from audit.redis_inlet import MARK, STREAM, parse_id
-from audit.verify import verify_ledger
-from audit.writer import Ledger, run_writer
+from audit.tiles import checkpoint_file
+from audit.verify import find_logs, verify_ledger
+from audit.writer import Ledger
+from benchmarks.floors.group_commit import Bare
+from benchmarks.harness import Given, Result, median, percentile
+from tests.servers import RedisServer, redis_program
 
+NAME = "ledger"
+BAR = (
+    "to durable >= 0.5 x bare group commit, p99 <= 50 ms at 100 callers; root >= 250,000/s; "
+    "with chains >= 80,000/s, 1,000,000 <= 15 s; a case <= 5 ms p99"
+)
+CALLERS = 100
+STORY = 5  # records that an event brings at once
 KEY = bytes(32)
-BATCH = 1_000
 KINDS = ("case.opened", "event.in", "features", "score", "decision", "case.closed")
 SUBJECTS = 5_000
 Record = dict[str, Any]
@@ -78,145 +89,169 @@ def records(first: int, count: int, *, seal: bool) -> list[Record]:
     return made
 
 
-class Bare:
-    """The floor: the same bytes, the same batches, one table, WAL, synchronous=FULL."""
-
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("CREATE TABLE records (n INTEGER PRIMARY KEY, leaf BLOB NOT NULL)")
-
-    def append(self, leaves: list[bytes]) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany("INSERT INTO records (leaf) VALUES (?)", [(leaf,) for leaf in leaves])
-        self._db.execute("COMMIT")
-
-    def close(self) -> None:
-        self._db.close()
-
-
-def leaves_of(data: Path, first: int) -> list[bytes]:
-    """The leaves that the ledger has written from a position on."""
-    db = sqlite3.connect(f"file:{data}/ledger/ledger.db?mode=ro", uri=True)
-    rows = db.execute("SELECT leaf FROM records WHERE position & 0xffffffffff >= ?", (first,))
-    leaves = [row[0] for row in rows]
-    db.close()
-    return leaves
+@contextlib.contextmanager
+def taking(who: str, url: str, folder: Path) -> Iterator[None]:
+    """The ledger's writer or the floor, at work on a stream, as a process of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    key = folder / "transport.key"
+    key.write_text(KEY.hex())
+    line = [sys.executable, "-m", "benchmarks.floors.group_commit", url, str(folder / "bare.db")]
+    if who == "ledger":
+        line = [sys.executable, "-m", "audit", "writer", "--redis", url, "--data", str(folder)]
+        line += ["--bank", "bank.example", "--transport-key", str(key)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert b"ready" in process.stdout.readline()
+            yield
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
-def appends(folder: Path, total: int, *, seal: bool) -> dict[str, Any]:
-    """Alternate ten rounds of the ledger and of the floor over the same bytes."""
-    ledger = Ledger(folder, origin_bank="bank.example", tenant="main", transport_key=KEY)
+def callers(client: redis.Redis, first: int, rounds: int) -> dict[str, Any]:
+    """So many callers at once, each with an event's records and waiting until they are durable."""
+    took: list[float] = []
+    spent = 0.0
+    for turn in range(rounds):
+        bundles = [
+            orjson.dumps(records(first + (turn * CALLERS + n) * 6, STORY, seal=True))
+            for n in range(CALLERS)
+        ]
+        begun = time.perf_counter()
+        with client.pipeline(transaction=False) as pipe:
+            for bundle in bundles:
+                pipe.xadd(STREAM, {"records": bundle})
+            left = sorted(parse_id(entry) for entry in pipe.execute())
+        while left:
+            mark = parse_id(client.get(MARK) or b"0-0")
+            now = time.perf_counter() - begun
+            while left and left[0] <= mark:
+                took.append(now * 1000)
+                left.pop(0)
+            time.sleep(0.0005)
+        spent += time.perf_counter() - begun
+    took.sort()
+    return {
+        "records_per_second": round(rounds * CALLERS * STORY / spent),
+        "p50_ms": round(percentile(took, 0.5), 1),
+        "p99_ms": round(percentile(took, 0.99), 1),
+    }
+
+
+def gathered(client: redis.Redis, first: int, count: int) -> float:
+    """Records a second once so many lie there, in bundles of an event each."""
+    with client.pipeline(transaction=False) as pipe:
+        for n in range(0, count, 6):
+            bundle = orjson.dumps(records(first + n, STORY, seal=True))
+            pipe.xadd(STREAM, {"records": bundle})
+        begun = time.perf_counter()
+        tail = parse_id(pipe.execute()[-1])
+    while parse_id(client.get(MARK) or b"0-0") < tail:
+        time.sleep(0.002)
+    return count // 6 * STORY / (time.perf_counter() - begun)
+
+
+def to_durable(folder: Path, rounds: int, count: int) -> list[dict[str, Any]]:
+    """Ledger and floor in turns, each over a stream of its own."""
+    found = []
+    for number in range(3):
+        for who in ("floor", "ledger") if number % 2 == 0 else ("ledger", "floor"):
+            here = folder / f"{who}-{number}"
+            server = RedisServer(redis_program(), here / "redis")
+            server.start()
+            try:
+                with taking(who, server.url, here), redis.Redis.from_url(server.url) as client:
+                    row = {"who": who, "round": number, **callers(client, 0, rounds)}
+                    row["gathered_per_second"] = round(gathered(client, 10**7, count))
+            finally:
+                server.stop()
+            found.append(row)
+    return found
+
+
+def in_process(folder: Path, total: int) -> dict[str, Any]:
+    """The same records without the way: `append_many` beside the bare commit, groups of 100."""
+    took: dict[str, list[float]] = {"ledger": [], "floor": []}
+    ledger = Ledger(folder / "ours", origin_bank="bank.example", tenant="main", transport_key=KEY)
     bare = Bare(folder / "bare.db")
-    per_round, written = total // 10, 1
-    ours, floor, size = [], [], 0
-    for turn in range(10):
-        batch = records(turn * per_round, per_round, seal=seal)
-        begun = time.perf_counter()
-        ledger.append_many(batch)
-        ours.append(time.perf_counter() - begun)
-        leaves = leaves_of(folder, written)
-        written += len(leaves)
-        size += sum(map(len, leaves))
-        begun = time.perf_counter()
-        for start in range(0, len(leaves), BATCH):
-            bare.append(leaves[start : start + BATCH])
-        floor.append((time.perf_counter() - begun) * per_round / len(leaves))
+    for first in range(0, total, 6_000):
+        batch = records(first, 6_000, seal=True)
+        leaves = [orjson.dumps(one) for one in batch]
+        for who in ("ledger", "floor"):
+            begun = time.process_time()
+            for start in range(0, len(batch), 100):
+                part = slice(start, start + 100)
+                if who == "ledger":
+                    ledger.append_many(batch[part])
+                else:
+                    bare.append(leaves[part])
+            took[who].append((time.process_time() - begun) / len(batch) * 1e6)
+    ledger.close()
+    return {f"{who}_cpu_us_a_record": round(median(each), 1) for who, each in took.items()}
+
+
+def reading(folder: Path, total: int) -> dict[str, Any]:
+    """Write so many records; then the root alone, everything that `verify` does, and one case."""
+    data = folder / "large"
+    ledger = Ledger(data, origin_bank="bank.example", tenant="main", transport_key=KEY)
+    for first in range(0, total, 6_000):
+        ledger.append_many(records(first, min(6_000, total - first), seal=first < total // 10))
     assert ledger.refused == 0
     ledger.close()
-    bare.close()
-    rates = [per_round / statistics.median(times) for times in (ours, floor)]
-    return {
-        "leaf_bytes": round(size / max(written - 1, 1)),
-        "ledger_per_second": round(rates[0]),
-        "bare_sqlite_per_second": round(rates[1]),
-        "ratio": round(rates[0] / rates[1], 2),
+    [log] = find_logs(data / "ledger")
+    figures: dict[str, Any] = {}
+    since = [checkpoint_file(log).read_bytes()]
+    for name, known in (("root", since), ("verify", [])):
+        begun = time.perf_counter()
+        [report] = verify_ledger(log, since=known, workers=os.cpu_count() or 1)
+        took = time.perf_counter() - begun
+        assert report.faults == []
+        figures |= {f"{name}_seconds": round(took, 2), f"{name}_rate": round(report.size / took)}
+        figures["records"] = report.size
+    took_ms, chance = [], random.Random(1)
+    for _ in range(400):
+        case = f"case-ev{chance.randrange(total // 6):09d}"
+        begun = time.perf_counter()
+        leaves = read.case_records(data, case)
+        took_ms.append((time.perf_counter() - begun) * 1000)
+        assert len(leaves) == 6
+    took_ms.sort()
+    figures["case_p50_ms"] = round(percentile(took_ms, 0.5), 2)
+    figures["case_p99_ms"] = round(percentile(took_ms, 0.99), 2)
+    return figures
+
+
+def run(given: Given) -> Result:
+    """To durable in turns with the floor, then reading."""
+    rounds, count, total = (3, 1_200, 12_000) if given.quick else (40, 60_000, 1_000_000)
+    folder = given.scratch / "ledger"
+    rows = to_durable(folder, rounds, count)
+    figures = {**in_process(folder, min(count, 30_000)), **reading(folder, total)}
+
+    def of(who: str, what: str) -> float:
+        return median([row[what] for row in rows if row["who"] == who])
+
+    compared = {
+        "at_100_callers": round(
+            of("ledger", "records_per_second") / of("floor", "records_per_second"), 2
+        ),
+        "gathered": round(
+            of("ledger", "gathered_per_second") / of("floor", "gathered_per_second"), 2
+        ),
     }
-
-
-def verifying(folder: Path) -> dict[str, Any]:
-    """Everything that `verify` does, with as many workers as there are cores."""
-    begun = time.perf_counter()
-    report = verify_ledger(folder / "ledger", workers=os.cpu_count() or 1)[0]
-    took = time.perf_counter() - begun
-    assert report.faults == []
-    return {"verify_per_second": round(report.size / took), "verified": report.size}
-
-
-def waiting(folder: Path, callers: int = 100, rounds: int = 20) -> dict[str, Any]:
-    """Milliseconds from XADD to the durable mark, with that many callers waiting at once."""
-    program = shutil.which("redis-server")
-    if program is None:
-        return {"skipped": "redis-server is not installed"}
-    import redis
-
-    from tests.servers import RedisServer
-
-    server = RedisServer(program, folder / "redis")
-    server.start()
-    stop, ready = threading.Event(), threading.Event()
-    writer = threading.Thread(
-        target=run_writer,
-        kwargs={
-            "redis_url": server.url,
-            "data_dir": folder / "live",
-            "origin_bank": "bank.example",
-            "tenant": "main",
-            "transport_key": KEY,
-            "stop": stop,
-            "on_ready": ready.set,
-        },
+    p99, rate = of("ledger", "p99_ms"), of("ledger", "gathered_per_second")
+    met = (
+        min(compared.values()) >= 0.5
+        and p99 <= 50
+        and figures["root_rate"] >= 250_000
+        and figures["verify_rate"] >= 80_000
+        and figures["verify_seconds"] * 1_000_000 / figures["records"] <= 15
+        and figures["case_p99_ms"] <= 5
     )
-    writer.start()
-    ready.wait(10)
-    client = redis.Redis.from_url(server.url)
-    took: dict[int, list[float]] = {1: [], callers: []}
-    first = 0
-    for count, times in took.items():
-        for _ in range(rounds):
-            pipe = client.pipeline(transaction=False)
-            for n in range(count):
-                story = records(first + n * 6, 5, seal=True)
-                pipe.xadd(STREAM, {"records": json.dumps(story)})
-            first += count * 6
-            begun = time.perf_counter()
-            left = sorted(parse_id(entry) for entry in pipe.execute())
-            while left:
-                mark = parse_id(client.get(MARK) or b"0-0")
-                now = time.perf_counter() - begun
-                while left and left[0] <= mark:
-                    times.append(now * 1000)
-                    left.pop(0)
-    stop.set()
-    writer.join()
-    client.close()
-    server.stop()
-    return {
-        f"{count}_callers": {
-            "p50_ms": round(statistics.median(times), 1),
-            "p99_ms": round(sorted(times)[int(len(times) * 0.99) - 1], 1),
-        }
-        for count, times in took.items()
-    }
-
-
-def main() -> None:
-    """Print the figures as one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--records", type=int, default=60_000)
-    chosen = parser.parse_args()
-    figures: dict[str, Any] = {"records": chosen.records, "load": os.getloadavg()[0]}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "sealed").mkdir()
-        (folder / "plain").mkdir()
-        figures["sealed"] = appends(folder / "sealed", chosen.records, seal=True)
-        figures["plain"] = appends(folder / "plain", chosen.records, seal=False)
-        figures["verify"] = verifying(folder / "sealed")
-        figures["to_durable"] = waiting(folder)
-    print(json.dumps(figures))
-
-
-if __name__ == "__main__":
-    main()
+    summary = (
+        f"to durable {rate:.0f}/s ({compared['gathered']} x floor), at 100 callers "
+        f"{compared['at_100_callers']} x, p99 {p99} ms; root {figures['root_rate']}/s, verify "
+        f"{figures['verify_rate']}/s, a case {figures['case_p99_ms']} ms p99"
+    )
+    return Result(NAME, BAR, met, summary, {"ratio": compared, **figures, "runs": rows})
