@@ -79,7 +79,7 @@ def parsed(text: str, file: str = "") -> dict[str, Any]:
     loader.text, loader.file = text, file
     try:
         document = loader.get_single_data()
-    except yaml.YAMLError as wrong:
+    except (yaml.YAMLError, ValueError) as wrong:  # such as the 30th of February
         raise BadConfig(f"{file or 'rules'}: not YAML: {wrong}") from wrong
     finally:
         loader.dispose()

@@ -13,6 +13,7 @@ import typer
 from audit.errors import AuditError
 from config.settings import BadConfig
 from flows.errors import FlowError
+from flows.rules_command import rules_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -146,6 +147,10 @@ def replay(
         str | None,
         typer.Option(help="Simulated customers: RATE,WRONG[,PER_DAY] such as 0.6,0.03,100."),
     ] = None,
+    seek: Annotated[
+        str | None,
+        typer.Option(help="Of those a day, at most FOLLOW_UPS,REVIEWS that seek, such as 30,80."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Run the flow over a file (NDJSON, CSV, parquet), as fast as it goes, and report."""
@@ -165,6 +170,7 @@ def replay(
         truth=truth,
         speed=speed,
         answers=answers,
+        seek=seek,
     )
     if as_json:
         _say(json.dumps(report))
@@ -192,6 +198,7 @@ def backfill(
     _say(json.dumps(counted) if as_json else f"filled: {counted}")
 
 
+app.add_typer(rules_app, name="rules")
 dead = typer.Typer(no_args_is_help=True, help="Dead letters: what could not be taken, and why.")
 app.add_typer(dead, name="dead")
 

@@ -4,7 +4,7 @@ A record's ``rid`` is made of the input, so that a replay makes the same one and
 it once. No floats: a float is its string, the same bits back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -15,7 +15,7 @@ from risk import names
 from risk.challenge import Outcome
 from risk.events import Moment, rfc3339
 from risk.policy import Judged
-from risk.rules import written
+from risk.rules import Hit, written
 
 FLOW = {"type": "system", "id": "flow", "role": "decision"}
 
@@ -93,12 +93,11 @@ class Recorder:
                 suffix,
             ),
         ]
-        if judged.hits:
-            hits = [
-                {"rule": hit.rule.id, "values": [written(value) for value in hit.values]}
-                for hit in judged.hits
-            ]
-            bundle.append(self._of_event(moment, "rule.hits", at_us, {"hits": hits}, suffix))
+        if judged.hits or judged.shadow:
+            told: dict[str, Any] = {"hits": _hits(judged.hits)}
+            if judged.shadow:  # held, and changed nothing
+                told["shadow"] = _hits(judged.shadow)
+            bundle.append(self._of_event(moment, "rule.hits", at_us, told, suffix))
         if late:
             bundle.append(
                 self._of_event(moment, "escalation", at_us, {"late_decision": kept}, suffix)
@@ -106,8 +105,8 @@ class Recorder:
             return bundle
         bundle.append(self._of_event(moment, "decision", at_us, kept))
         if ask is not None:
-            told = {key: value for key, value in ask.items() if key not in ("payee", "op", "v")}
-            asked = self._of_event(moment, "challenge.created", at_us, told)
+            shown = {key: value for key, value in ask.items() if key not in ("payee", "op", "v")}
+            asked = self._of_event(moment, "challenge.created", at_us, shown)
             asked["personal"] = {
                 "payee": {
                     "subject": moment.payee or moment.customer,
@@ -233,3 +232,9 @@ class Recorder:
             case=None,
         )
         return orjson.dumps([record])
+
+
+def _hits(hits: Sequence[Hit]) -> list[dict[str, Any]]:
+    return [
+        {"rule": hit.rule.id, "values": [written(value) for value in hit.values]} for hit in hits
+    ]

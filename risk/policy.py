@@ -191,7 +191,8 @@ def rule_set(
     return RuleSet(read, read_policy(policy, rates.base), digest, rates, document)
 
 
-def _event_values(moment: events.Moment) -> dict[str, Value]:
+def event_values(moment: events.Moment) -> dict[str, Value]:
+    """What an event says of itself, by the names that rules use."""
     return {
         "event.type": moment.type,
         "event.amount": moment.amount_base,
@@ -226,7 +227,7 @@ def judge(
     ``lessons`` is how many the model has learnt; one that has learnt few is not acted upon, since
     after its first fraud it finds every payment like that fraud.
     """
-    values = {**features, **_event_values(moment), **opinions}
+    values = {**features, **event_values(moment), **opinions}
     held, shadow = rules.docket.hits(moment.type, values, moment.time_us, rules.on_list)
     points = sum(hit.rule.points for hit in held)
     acts = lessons is None or lessons >= rules.policy.acts_after_lessons

@@ -30,8 +30,10 @@ from risk.rule_check import (
     Value,
     Vocabulary,
     as_cel,
+    asks_for_null,
     because,
     checked,
+    conjuncts,
     holds,
     lists_in,
     needs,
@@ -404,9 +406,23 @@ def read_rules(
             _fit_for_a_name(ident)
             seeing = ("live",) if row.get("state") == "live" else ("live", "shadow")
             seen = [rule.id for rule in (*earlier, *rules) if rule.state in seeing]
-            rules.append(_read_2(row, spoken, seen))
+            try:
+                rules.append(_read_2(row, spoken, seen))
+            except BadRules as wrong:
+                raise _placed(wrong, ident, row) from wrong
         taken.add(ident)
     return tuple(rules)
+
+
+def _placed(wrong: BadRules, ident: str, row: Mapping[str, Any]) -> BadRules:
+    """The same error with the place of the field that it names, where the file told places."""
+    places: Mapping[str, Place] = getattr(row, "places", {})
+    if wrong.place is not None or not places:
+        return wrong
+    named = [name for name in places if f"'{name}" in str(wrong)]
+    place = places.get((named or ["id"])[0]) or next(iter(places.values()))
+    start = f"rule {ident}: "
+    return BadRules(f"{start}{place}: {str(wrong).removeprefix(start)}", place)
 
 
 def _fit_for_a_name(ident: str) -> None:
@@ -418,21 +434,31 @@ def _fit_for_a_name(ident: str) -> None:
 # --- which rules hold -----------------------------------------------------------------------
 
 
+class _Gate(NamedTuple):
+    """One comparison of a value with a constant that a rule can't hold without."""
+
+    name: str
+    compare: Callable[[Any, Any], bool]
+    threshold: Any
+
+
 class _Ready(NamedTuple):
+    """A rule ready to run; ``variables`` are what its program reads, by name."""
+
     rule: Rule
     program: cel.Program
-    needs: frozenset[str]
-    hit: str | None
+    gate: _Gate | None
+    needs: tuple[str, ...]
+    variables: tuple[tuple[str, str], ...]
 
 
 class _OfType(NamedTuple):
-    """The rules of one event type, ready to run."""
+    """The rules of one event type, and what about lists and hits they look at."""
 
     live: tuple[_Ready, ...]
     shadow: tuple[_Ready, ...]
-    variables: tuple[tuple[str, str], ...]
-    listed: tuple[tuple[Listed, str], ...]
-    hits: tuple[tuple[str, str], ...]
+    listed: tuple[Listed, ...]
+    hits: tuple[str, ...]
 
 
 OnList = Callable[[str, str, str, int], bool]
@@ -440,6 +466,9 @@ OnList = Callable[[str, str, str, int], bool]
 
 class Docket:
     """Rules made ready: each expression compiled once, each value handed over once an event.
+
+    Most rules don't hold for most events. So one plain comparison of a rule is looked at first
+    (its gate), and only where that holds are its values handed to the engine.
 
     Live rules see the hits of earlier live rules alone; shadow rules come after them and see all,
     so that nothing a shadow rule does can reach a decision.
@@ -458,24 +487,20 @@ class Docket:
             return numbers.setdefault(name, f"v{len(numbers)}")
 
         ready: dict[str, list[_Ready]] = {"live": [], "shadow": []}
-        watched = {name.name for rule in acting for name in names_in(rule.when)}
         for rule in acting:
             needed = needs(rule.when)
             program = cel.compile(as_cel(rule.when, variable, guarded=needed is None))
-            own = HIT + rule.id
-            hit = variable(own) if own in watched else None
-            ready[rule.state].append(_Ready(rule, program, needed or frozenset(), hit))
-        looks = {one.name: one for rule in acting for one in lists_in(rule.when)}
+            looks = {name.name for name in names_in(rule.when)}
+            looks |= {one.name for one in lists_in(rule.when)}
+            reads = tuple((name, numbers[name]) for name in sorted(looks))
+            one = _Ready(rule, program, _gate(rule.when), tuple(sorted(needed or ())), reads)
+            ready[rule.state].append(one)
+        listed = {one.name: one for rule in acting for one in lists_in(rule.when)}
         return _OfType(
             tuple(ready["live"]),
             tuple(ready["shadow"]),
-            tuple(
-                (name, short)
-                for name, short in numbers.items()
-                if name not in looks and not name.startswith(HIT)
-            ),
-            tuple((one, numbers[name]) for name, one in looks.items()),
-            tuple((name, short) for name, short in numbers.items() if name.startswith(HIT)),
+            tuple(listed.values()),
+            tuple(name for name in numbers if name.startswith(HIT)),
         )
 
     @property
@@ -498,50 +523,72 @@ class Docket:
         mine = self._of_type.get(kind)
         if mine is None or not (mine.live or mine.shadow):
             return [], []
-        context = cel.Context()
-        add = context.add_variable
-        nulls: set[str] = set()
-        for name, short in mine.variables:
-            value = values.get(name)
-            if value is None:
-                nulls.add(name)
-            add(short, value)
-        facts = values
-        if mine.listed or mine.hits:
-            facts = dict(values)
-            for look, short in mine.listed:
+        facts: Any = dict(values) if mine.listed or mine.hits else values
+        if facts is not values:
+            for look in mine.listed:
                 value = values.get(look.key)
-                there = value is not None and on_list is not None
-                there = there and on_list(look.list, KEYS[look.key], str(value), at_us)  # type: ignore[misc]  # there is one
-                facts[look.name] = there
-                add(short, there)
-            for name, short in mine.hits:
-                facts[name] = False
-                add(short, False)
-        live = list(_held(mine.live, context, facts, nulls, at_us))
-        return live, list(_held(mine.shadow, context, facts, nulls, at_us)) if mine.shadow else []
+                facts[look.name] = (
+                    value is not None
+                    and on_list is not None
+                    and on_list(look.list, KEYS[look.key], str(value), at_us)
+                )
+            facts.update(dict.fromkeys(mine.hits, False))
+        run = _Run(facts, at_us, frozenset(mine.hits))
+        live = run.held(mine.live)
+        return live, run.held(mine.shadow) if mine.shadow else []
 
 
-def _held(
-    ready: tuple[_Ready, ...],
-    context: cel.Context,
-    facts: Mapping[str, Any],
-    nulls: set[str],
-    at_us: int,
-) -> Iterator[Hit]:
-    for rule, program, needed, hit in ready:
-        if not needed.isdisjoint(nulls):
+def _gate(node: Node) -> _Gate | None:
+    for one in conjuncts(node):
+        if not isinstance(one, Pair) or one.sign not in HOLDS or asks_for_null(one):
             continue
+        if isinstance(one.left, Name) and isinstance(one.right, Constant):
+            return _Gate(one.left.name, HOLDS[one.sign], one.right.value)
+    return None
+
+
+class _Run:
+    """One event before its rules: what was handed to the engine already is not handed twice."""
+
+    __slots__ = ("_at_us", "_context", "_facts", "_given", "_watched")
+
+    def __init__(self, facts: Any, at_us: int, watched: frozenset[str]) -> None:
+        self._facts, self._at_us, self._watched = facts, at_us, watched
+        self._context = cel.Context()
+        self._given: set[str] = set()
+
+    def held(self, ready: tuple[_Ready, ...]) -> list[Hit]:
+        found: list[Hit] = []
+        value_of = self._facts.get
+        for one in ready:
+            gate = one.gate
+            if gate is not None:
+                value = value_of(gate[0])
+                if value is None or not gate[1](value, gate[2]):
+                    continue
+            if self._holds(one):
+                rule = one.rule
+                found.append(Hit(rule, tuple(because(rule.when, self._facts))))
+                name = HIT + rule.id
+                if name in self._watched:
+                    self._facts[name] = True
+                    self._given.discard(name)
+        return found
+
+    def _holds(self, one: _Ready) -> bool:
+        facts, given = self._facts, self._given
+        for name in one.needs:
+            if facts.get(name) is None:
+                return False
+        for name, short in one.variables:
+            if name not in given:
+                self._context.add_variable(short, facts.get(name))
+                given.add(name)
         try:
-            held = program.execute(context)
+            held = one.program.execute(self._context)
         except _ENGINE_ERRORS:  # a value that CEL has no place for, such as NaN: the plain meaning
-            held = holds(rule.when, facts)
-        if held is not True or not rule.valid_at(at_us):
-            continue
-        if hit is not None:
-            context.add_variable(hit, True)
-            facts[HIT + rule.id] = True  # type: ignore[index]  # a dict wherever hits are watched
-        yield Hit(rule, tuple(because(rule.when, facts)))
+            held = holds(one.rule.when, facts)
+        return held is True and one.rule.valid_at(self._at_us)
 
 
 def hits(rules: Sequence[Rule], kind: str, values: Mapping[str, Value]) -> Iterator[Hit]:
