@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bytewax.operators import StatefulBatchLogic
 from bytewax.testing import run_main
@@ -45,6 +45,7 @@ from flows.walk import HeardUntil, Scored, Spoken
 from gateway.edge import Edge
 from risk import events
 from risk.events import Moment
+from risk.seek import Paid, Seeker, Seeking
 
 Keep = Callable[[list[dict[str, Any]]], None]
 ANSWERED_AFTER_US = 600_000_000
@@ -142,89 +143,188 @@ class Pace:
         return began + (at_us - first_us) / 1e6 / self._speed - self._clock()
 
 
+class _Word(NamedTuple):
+    """An answer on its way, in the order in which it will be heard."""
+
+    at_us: int
+    event: str
+    says: bool
+    customer: str
+    payee: str
+    time_us: int
+
+
 class SimulatedAnswers(Answers):
     """Customers who say whether it was them, ten minutes after they were asked.
 
     ``rate`` of them answer, ``wrong`` of those say the opposite of what is true. Asked is about
     each challenged payment; or, with ``per_day``, at the end of each day (UTC) about the payments
-    that scored highest on it, one a customer at most. Whether and what somebody answers about a
-    payment is drawn from its id alone, so that no batching changes it.
+    that scored highest on it, one a customer at most. With ``seeking`` a part of that day's budget
+    seeks what is not known yet (``risk/seek.py``). Whether and what somebody answers about a
+    payment is drawn from its id alone, so that no batching changes it; about a list, from the id
+    of its newest payment: who errs misses the fraud in it, or names an honest one.
     """
 
     def __init__(
-        self, rate: float, wrong: float, per_day: int | None, truth: Mapping[str, Truth]
+        self,
+        rate: float,
+        wrong: float,
+        per_day: int | None,
+        truth: Mapping[str, Truth],
+        seeking: Seeking | None = None,
     ) -> None:
         self._rate, self._wrong, self._per_day, self._truth = rate, wrong, per_day, truth
         self._under_way: list[tuple[int, str]] = []
         self._decided: Counter[str] = Counter()
-        self._days: dict[int, dict[str, tuple[float, str]]] = {}
+        self._days: dict[int, dict[str, tuple[float, str, Paid]]] = {}
         self._closed_us = 0
-        self._answers: list[tuple[int, str, bool]] = []
+        self._answers: list[_Word] = []
+        self._seeker = None if seeking is None else Seeker(seeking)
+        # Who is sought out depends on what was heard by the day's end: then it is chosen.
+        self._chosen_after_us = ANSWERED_AFTER_US if seeking is None else 0
+        self._undecided: Counter[str] = Counter()
+        self._asked_by: Counter[str] = Counter()
+        self._honest: set[str] = set()
         self.counted: Counter[str] = Counter()
 
     def sent(self, moment: Moment) -> None:
         heapq.heappush(self._under_way, (moment.time_us, moment.id))
+        if self._seeker is None or moment.late or moment.id not in self._truth:
+            return
+        if moment.type == "transaction" and moment.payee is not None:
+            self._undecided[moment.id] += 1
+            self._seeker.remember(_paid(moment))
 
     def take(self, items: list[Decided]) -> None:
         """Hear of a batch of decided events."""
         for scored, decision, _ in items:
             moment = scored.moment
             self._decided[moment.id] += 1
+            self._undecided.pop(moment.id, None)
             if moment.type != "transaction" or moment.id not in self._truth:
                 continue
             if self._per_day is None:
                 if decision["decision"] == "challenge":
-                    self._ask(moment.id, moment.time_us)
+                    self._ask(_paid(moment), moment.time_us)
                 continue
             ends_us = _ends_us(moment.time_us)
             if ends_us <= self._closed_us:
                 continue
             today = self._days.setdefault(ends_us, {})
-            mine = (-scored.probability, moment.id)
+            mine = (-scored.probability, moment.id, _paid(moment))
             today[moment.customer] = min(mine, today.get(moment.customer, mine))
 
     def settled(self, at_us: int) -> bool:
         asked_us = at_us - ANSWERED_AFTER_US
         if self._per_day is not None:
-            asked_us -= asked_us % _DAY_US + 1
+            chosen_us = at_us - self._chosen_after_us
+            asked_us = chosen_us - chosen_us % _DAY_US - 1
         waiting = self._under_way
         while waiting and waiting[0][1] in self._decided:
             event = heapq.heappop(waiting)[1]
             self._decided[event] -= 1
             if not self._decided[event]:
                 del self._decided[event]
-        return not waiting or waiting[0][0] > asked_us
+        if waiting and waiting[0][0] <= asked_us:
+            return False
+        answers = self._answers
+        return not answers or answers[0].at_us > at_us or answers[0].event not in self._undecided
 
     def due(self, at_us: int) -> Fact | None:
         for ends_us in sorted(self._days):
-            if ends_us + ANSWERED_AFTER_US > at_us:
+            if ends_us + self._chosen_after_us > at_us or self._earlier_than(ends_us):
                 break
             self._closed_us = ends_us
-            for _, event in sorted(self._days.pop(ends_us).values())[: self._per_day]:
-                self._ask(event, ends_us)
-        if not self._answers or self._answers[0][0] > at_us:
+            self._close(sorted(self._days.pop(ends_us).values()), ends_us)
+        if not self._answers or self._answers[0].at_us > at_us:
             return None
-        answered_us, event, says = heapq.heappop(self._answers)
+        word = heapq.heappop(self._answers)
         counted = self.counted
         counted["answered"] += 1
-        counted["denied" if says else "confirmed"] += 1
-        counted["wrong"] += says != self._truth[event].fraud
-        return Fact(answered_us, None, (event, says, "customer"))
+        counted["denied" if word.says else "confirmed"] += 1
+        counted["wrong"] += word.says != self._truth[word.event].fraud
+        if self._seeker is not None:
+            about = Paid(word.event, word.time_us, word.customer, word.payee)
+            for other in self._seeker.heard(about, word.says, word.at_us):
+                counted["follow_ups"] += 1
+                self._ask(other, word.at_us)
+        return Fact(word.at_us, None, (word.event, word.says, "customer"))
+
+    def _earlier_than(self, ends_us: int) -> bool:
+        """Whether an answer from before that day's end is still to be heard."""
+        seeks = self._seeker is not None
+        return seeks and bool(self._answers) and self._answers[0].at_us <= ends_us
 
     def outranked(self) -> None:
         self.counted["outranked"] += 1
 
-    def _ask(self, event: str, at_us: int) -> None:
+    def _close(self, highest: list[tuple[float, str, Paid]], ends_us: int) -> None:
+        """Ask what is to be asked at a day's end."""
+        seeker = self._seeker
+        if seeker is None:
+            for _, _, paid in highest[: self._per_day]:
+                self._ask(paid, ends_us)
+            return
+        left = seeker.left_today - min(seeker.seeking.reviews, seeker.left_today)
+        for _, _, paid in highest:
+            if left <= 0:
+                break
+            if not seeker.asked(paid.event):
+                left -= 1
+                self._ask(paid, ends_us)
+        for paid_list in seeker.reviews(ends_us):
+            self._review(paid_list, ends_us)
+
+    def _count(self, customer: str, honest: bool) -> None:
         self.counted["asked"] += 1
-        if _chance(event, "answers") < self._rate:
-            wrong = _chance(event, "errs") < self._wrong
-            says = self._truth[event].fraud != wrong
-            heapq.heappush(self._answers, (at_us + ANSWERED_AFTER_US, event, says))
+        self._asked_by[customer] += 1
+        if honest:
+            self._honest.add(customer)
+
+    def _ask(self, paid: Paid, at_us: int) -> None:
+        fraud = self._truth[paid.event].fraud
+        self._count(paid.customer, not fraud)
+        if _chance(paid.event, "answers") < self._rate:
+            wrong = _chance(paid.event, "errs") < self._wrong
+            self._say(paid, fraud != wrong, at_us)
+
+    def _review(self, paid: list[Paid], at_us: int) -> None:
+        """Ask one customer about a list of payments; the answer is one, about each of them."""
+        newest = paid[0].event
+        frauds = {one.event for one in paid if self._truth[one.event].fraud}
+        self._count(paid[0].customer, not frauds)
+        self.counted["reviews"] += 1
+        self.counted["reviewed_payments"] += len(paid)
+        if _chance(newest, "answers") >= self._rate:
+            return
+        named = frauds
+        if _chance(newest, "errs") < self._wrong:
+            named = set() if frauds else {paid[int(_chance(newest, "names") * len(paid))].event}
+        for one in paid:
+            self._say(one, one.event in named, at_us)
+
+    def _say(self, paid: Paid, says: bool, at_us: int) -> None:
+        word = _Word(
+            at_us + ANSWERED_AFTER_US, paid.event, says, paid.customer, paid.payee, paid.time_us
+        )
+        heapq.heappush(self._answers, word)
 
     def report(self) -> dict[str, int]:
         """How many were asked, answered (so far as the file goes), and what they said."""
         names = ("asked", "answered", "confirmed", "denied", "wrong", "outranked")
-        return {name: self.counted[name] for name in names}
+        told = {name: self.counted[name] for name in names}
+        if self._seeker is not None:
+            more = ("follow_ups", "reviews", "reviewed_payments")
+            told |= {name: self.counted[name] for name in more}
+        return told | {
+            "customers_asked": len(self._asked_by),
+            "honest_customers_asked": len(self._honest),
+            "most_questions_to_one_customer": max(self._asked_by.values(), default=0),
+        }
+
+
+def _paid(moment: Moment) -> Paid:
+    return Paid(moment.id, moment.time_us, moment.customer, moment.payee or "")
 
 
 def _ends_us(time_us: int) -> int:

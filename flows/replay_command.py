@@ -29,6 +29,7 @@ from flows.ledger_process import LedgerProcess
 from flows.parts import edge_of, open_house
 from flows.replay import Pace, SimulatedAnswers, Tally, facts_of, replay
 from flows.report import report
+from risk.seek import Seeking
 
 
 def span_us(text: str) -> int:
@@ -52,8 +53,20 @@ def speed_of(text: str) -> float | None:
     return speed
 
 
-def answers_of(text: str, tally: Tally) -> SimulatedAnswers:
-    """Read ``RATE,WRONG`` or ``RATE,WRONG,PER_DAY``."""
+def seeking_of(text: str, per_day: int | None) -> Seeking:
+    """Read ``FOLLOW_UPS,REVIEWS``: how many of a day's questions seek what is not known yet."""
+    parts = text.split(",")
+    counts = [int(part) if part.strip().isdecimal() else -1 for part in parts]
+    if len(counts) != 2 or min(counts) < 0 or per_day is None or max(counts) > per_day:
+        raise BadSettings(
+            "replay --seek: needed FOLLOW_UPS,REVIEWS such as 30,80, each at most the questions a "
+            f"day of --answers RATE,WRONG,PER_DAY, got {text!r}"
+        )
+    return Seeking(per_day=per_day, follow_ups=counts[0], reviews=counts[1])
+
+
+def answers_of(text: str, tally: Tally, seek: str | None = None) -> SimulatedAnswers:
+    """Read ``RATE,WRONG`` or ``RATE,WRONG,PER_DAY``, and ``FOLLOW_UPS,REVIEWS``."""
     parts = text.split(",")
     try:
         rate, wrong = float(parts[0]), float(parts[1])
@@ -66,7 +79,8 @@ def answers_of(text: str, tally: Tally) -> SimulatedAnswers:
             "replay --answers: needed RATE,WRONG or RATE,WRONG,PER_DAY such as 0.6,0.03,100 "
             f"(shares from 0 to 1, questions a day), got {text!r}"
         )
-    return SimulatedAnswers(rate, wrong, per_day, tally.truth)
+    seeking = None if seek is None else seeking_of(seek, per_day)
+    return SimulatedAnswers(rate, wrong, per_day, tally.truth, seeking)
 
 
 @contextmanager
@@ -104,6 +118,7 @@ def replay_file(
     truth: Path | None = None,
     speed: str = "max",
     answers: str | None = None,
+    seek: str | None = None,
 ) -> dict[str, Any]:
     """Replay a file and give the report; everything but ``out`` is gone afterwards."""
     for needed in (file, truth):
@@ -114,6 +129,8 @@ def replay_file(
             "replay --answers: needed --truth FILE too: a customer knows the truth before the "
             "file's own labels tell it"
         )
+    if seek is not None and answers is None:
+        raise BadSettings("replay --seek: needed --answers RATE,WRONG,PER_DAY too")
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="ringback-replay-")))
         house = open_house(data or scratch, over)
@@ -133,7 +150,7 @@ def replay_file(
         )
         if limit is not None:
             facts = itertools.islice(facts, limit)
-        asked = None if answers is None else answers_of(answers, tally)
+        asked = None if answers is None else answers_of(answers, tally, seek)
         times = speed_of(speed)
         ledger = None
         if with_ledger:

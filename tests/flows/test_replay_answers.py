@@ -17,9 +17,11 @@ from flows.replay import ANSWERED_AFTER_US, Pace, SimulatedAnswers, Tally, facts
 from flows.replay_command import answers_of, replay_file, speed_of
 from flows.simulate import simulate, write
 from risk.events import Moment
+from risk.seek import Seeking
 
 DAY_US = 86_400_000_000
 START = datetime(2026, 1, 5, tzinfo=UTC)
+SEEK = Seeking(per_day=12, reviews=6, follow_ups=4, payments=5, rest_us=2 * DAY_US)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,7 @@ def run(
     bank: tuple[Path, Path],
     asking: tuple[float, float, int | None],
     *,
+    seeking: Seeking | None = None,
     batch: int = 200,
     flipped_from_us: int | None = None,
     delay_us: int = 30 * DAY_US,
@@ -69,7 +72,7 @@ def run(
     truths: Mapping[str, Truth] = tally.truth
     if flipped_from_us is not None:
         facts = _flipped(facts, tally, flipped_from_us)
-    answers = Noted(*asking, truths)
+    answers = Noted(*asking, truths, seeking)
     engine = house.settings.engine.model_copy(update={"batch": batch})
     settings = house.settings.model_copy(update={"engine": engine})
     replay(iter(facts), settings, tally, rules=rules, nonce_key=b"n" * 32, answers=answers)
@@ -90,14 +93,14 @@ def _seen(tally: Tally) -> dict[str, tuple[float, str]]:
     return {event: (probability, decision) for event, probability, decision in rows}
 
 
-@pytest.mark.parametrize("per_day", [None, 5])
+@pytest.mark.parametrize(("per_day", "seeking"), [(None, None), (5, None), (12, SEEK)])
 def test_no_batching_changes_who_answers_what_and_what_it_teaches(
-    house: House, bank: tuple[Path, Path], per_day: int | None
+    house: House, bank: tuple[Path, Path], per_day: int | None, seeking: Seeking | None
 ) -> None:
-    tally, answers = run(house, bank, (0.8, 0.1, per_day), batch=200)
+    tally, answers = run(house, bank, (0.8, 0.1, per_day), batch=200, seeking=seeking)
     assert answers.given
     for batch in (1, 17):
-        again, others = run(house, bank, (0.8, 0.1, per_day), batch=batch)
+        again, others = run(house, bank, (0.8, 0.1, per_day), batch=batch, seeking=seeking)
         assert others.given == answers.given
         assert others.report() == answers.report()
         assert _seen(again) == _seen(tally)
@@ -143,13 +146,15 @@ def test_without_a_number_a_day_each_challenged_payment_is_answered_in_ten_minut
     assert answers.report()["asked"] == len(asked)
 
 
-@pytest.mark.parametrize("per_day", [None, 5])
+@pytest.mark.parametrize(("per_day", "seeking"), [(None, None), (5, None), (12, SEEK)])
 def test_an_answer_changes_no_score_before_it_was_given(
-    house: House, bank: tuple[Path, Path], per_day: int | None
+    house: House, bank: tuple[Path, Path], per_day: int | None, seeking: Seeking | None
 ) -> None:
     from_us = int((START + timedelta(days=2, hours=12)).timestamp()) * 1_000_000
-    tally, answers = run(house, bank, (1.0, 0.0, per_day))
-    flipped, others = run(house, bank, (1.0, 0.0, per_day), flipped_from_us=from_us)
+    tally, answers = run(house, bank, (1.0, 0.0, per_day), seeking=seeking)
+    flipped, others = run(
+        house, bank, (1.0, 0.0, per_day), flipped_from_us=from_us, seeking=seeking
+    )
     differ = [
         mine.at_us
         for mine, theirs in zip(answers.given, others.given, strict=False)
@@ -192,6 +197,20 @@ def test_an_answer_after_its_chargeback_teaches_nothing_and_is_counted(
     assert told["outranked"] == told["answered"] > 0
 
 
+def test_seeking_keeps_the_days_budget_and_asks_nobody_twice_about_a_payment(
+    house: House, bank: tuple[Path, Path]
+) -> None:
+    _, answers = run(house, bank, (1.0, 0.0, 12), seeking=SEEK)
+    told = answers.report()
+    days = 5  # the sixth has no end in the file
+    assert told["asked"] <= 12 * (days + 1)
+    assert 0 < told["reviews"] <= 6 * days
+    assert told["reviews"] < told["reviewed_payments"] <= 5 * told["reviews"]
+    assert told["follow_ups"] > 0
+    events = [fact.label[0] for fact in answers.given if fact.label]
+    assert len(events) == len(set(events)) == told["answered"]
+
+
 def test_two_payments_of_one_id_do_not_stop_the_replay(house: House) -> None:
     moment = Moment("same", "transaction", 0, "cus", 0, 0, 0, amount=1, currency="CNY")
     tally = Tally(truth={"same": Truth(False, "")})
@@ -224,6 +243,14 @@ def test_answers_need_a_truth_that_customers_can_know(tmp_path: Path) -> None:
 def test_answers_that_make_no_sense_are_refused(text: str) -> None:
     with pytest.raises(BadSettings, match="needed RATE,WRONG or RATE,WRONG,PER_DAY"):
         answers_of(text, Tally())
+
+
+@pytest.mark.parametrize("text", ["", "3", "a,b", "-1,2", "3,4,5", "11,0", "0,11"])
+def test_seeking_beyond_the_days_budget_is_refused(text: str) -> None:
+    with pytest.raises(BadSettings, match="--seek: needed FOLLOW_UPS,REVIEWS"):
+        answers_of("0.6,0.03,10", Tally(), text)
+    with pytest.raises(BadSettings, match="--seek: needed FOLLOW_UPS,REVIEWS"):
+        answers_of("0.6,0.03", Tally(), "1,1")
 
 
 def test_a_pace_counts_from_the_first_fact() -> None:
