@@ -12,7 +12,11 @@ KEPT_CLOSED = timedelta(days=1)
 
 @dataclass(slots=True)
 class Asked:
-    """One question with what ties an answer to it. Payee and code live in memory alone."""
+    """One question with what ties an answer to it. Payee and code live in memory alone.
+
+    ``leaf`` is the hash of the record of its end, ``sealed`` what was sealed to the device by kind
+    of message, ``withheld`` the kinds of channels that the customer has not agreed to.
+    """
 
     ask: Ask
     payee: Payee
@@ -27,6 +31,9 @@ class Asked:
     wrong: int = 0
     written: set[str] = field(default_factory=set)
     receipts: set[str] = field(default_factory=set)
+    leaf: str = ""
+    sealed: dict[str, str] = field(default_factory=dict)
+    withheld: tuple[str, ...] = ()
 
     @property
     def is_open(self) -> bool:

@@ -1,20 +1,26 @@
 """A customer's chat client, as small as can be: the reference for docs/protocol.md.
 
-The demo's simulated customers and the tests use it. It reads every layer of a question, and can
-answer by text, by the own client's `<answer>` and by command.
+The demo's simulated customers and the tests use it. It reads every layer of a question, opens what
+is sealed to its device key, and can answer by text, by the own client's `<answer>` and by command.
 """
 
 import asyncio
 import contextlib
+import logging
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from slixmpp import ClientXMPP
 from slixmpp.xmlstream import StanzaBase, tostring
 
 from notifiers import stanzas
+from notifiers.errors import NotSealed
+from notifiers.sealed import unseal
+
+log = logging.getLogger(__name__)
 
 CLIENT = "jabber:client"
 MUC = "http://jabber.org/protocol/muc"
@@ -29,6 +35,7 @@ class Message:
     sender: str
     replaces: str
     xml: ET.Element
+    content: Mapping[str, Any] | None = None  # what was sealed to this device, opened
 
     @property
     def challenge(self) -> str:
@@ -38,6 +45,8 @@ class Message:
 
     @property
     def bind(self) -> str:
+        if self.content is not None:
+            return str(self.content.get("bind", ""))
         own = stanzas.child(self.xml, "challenge", stanzas.CHALLENGE)
         return own.get("bind", "") if own is not None else ""
 
@@ -63,6 +72,7 @@ class CustomerClient:
         on_message: Callable[[Message], None] | None = None,
         *,
         receipts: bool = True,
+        device_key: X25519PrivateKey | None = None,
     ) -> None:
         self.messages: list[Message] = []
         self.errors: list[ET.Element] = []
@@ -71,6 +81,7 @@ class CustomerClient:
         self._host, self._port = host, port
         self._on_message = on_message
         self._receipts = receipts
+        self._device_key = device_key
         unencrypted = {"feature_mechanisms": {"unencrypted_scram": True}}
         self._xmpp = ClientXMPP(jid, password, plugin_config=unencrypted)
         self._xmpp.enable_direct_tls = False
@@ -196,6 +207,19 @@ class CustomerClient:
             self._got(xml, body.text)
         return None
 
+    def _opened(self, xml: ET.Element) -> dict[str, Any] | None:
+        """Open what is sealed to this device; None where nothing is, or it does not open."""
+        for name in ("challenge", "closed"):
+            own = stanzas.child(xml, name, stanzas.CHALLENGE)
+            found = stanzas.child(own, "sealed") if own is not None else None
+            if own is None or found is None or self._device_key is None:
+                continue
+            try:
+                return unseal(self._device_key, own.get("id", ""), found.text or "")
+            except NotSealed as broken:
+                log.warning("%s: %s", own.get("id", ""), broken)
+        return None
+
     def _got(self, xml: ET.Element, body: str) -> None:
         replaces = stanzas.child(xml, "replace", stanzas.CORRECTION)
         message = Message(
@@ -204,6 +228,7 @@ class CustomerClient:
             sender=xml.get("from", ""),
             replaces=replaces.get("id", "") if replaces is not None else "",
             xml=xml,
+            content=self._opened(xml),
         )
         self.messages.append(message)
         self._arrived.set()

@@ -8,6 +8,7 @@
     +-- NotReady       a channel was asked to send while it had no session
     +-- BadLadder      a file of ladders that can't be used: where, what was needed, what was got
     +-- BadSettings    a channel's settings that can't be used
+    +-- NotSealed      a content that can't be sealed to a device, or does not open there
     +-- BadTemplate    a text that may not be sent; the message says which rule it breaks
     +-- OutboxRefused  an outbox that this version can't read, or that another one holds
     +-- ProsodyFailed  the chat server did not start; its own last words are in the message
@@ -36,6 +37,10 @@ class BadLadder(NotifierError):
 
 class BadSettings(NotifierError):
     """Settings of a channel that can't be used, or of one that nobody knows."""
+
+
+class NotSealed(NotifierError):
+    """A content that can't be sealed to a device's key, or doesn't open with it."""
 
 
 class BadTemplate(NotifierError):

@@ -40,6 +40,7 @@ class Ask:
     created: str
     expires: str
     reasons: tuple[str, ...] = ()
+    seal_to: str = ""  # the own client's public key when the question was read; else empty
 
     @classmethod
     def from_stream(cls, entry: str, fields: Mapping[str, Any]) -> "Ask":
@@ -109,6 +110,8 @@ class Outgoing:
 
     ``address`` holds several, a line each, on a channel with `many`. ``notice`` names neither
     amount nor payee; ``link`` is the page's, with its token. After ``stale`` nothing is repeated.
+    ``leaf`` is the hash of the record of the end. Where ``sealed`` stands (to the device key with
+    the fingerprint ``sealed_to``), nothing else here names amount, payee, code or ``bind``.
     """
 
     key: str
@@ -128,6 +131,9 @@ class Outgoing:
     expires: str = ""
     bind: str = ""
     buttons: tuple[Button, ...] = ()
+    leaf: str = ""
+    sealed: str = ""
+    sealed_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +171,7 @@ class HeardCommand(Heard):
 
     challenge: str = ""
     decision: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ from risk.privacy import Tokens
 WRONG_CODES = 5
 LATE_DENY_SECONDS = 1800.0
 NOT_TAKEN_A_MINUTE = 30
+OFFERED = ("confirm", "deny", "not_me", "cancel")
 _SECRETS = {"otp", "pan", "password"}
 
 Write = Callable[[rows.Change], Awaitable[Any]]
@@ -86,10 +87,11 @@ class Hearing:
         offered = []
         for asked in self._book.open_of(customer):
             about = self._about(asked)
-            for decision in ("confirm", "deny"):
-                label = self._wording.label(asked.language, decision)
-                text = f"{label}: {about['amount']}, {about['payee']}"
-                offered.append(Offer(f"{decision}#{asked.ask.id}", text))
+            sealed = bool(asked.ask.seal_to)  # then the server may not read what it is about
+            shown = about["reference"] if sealed else f"{about['amount']}, {about['payee']}"
+            for name in OFFERED[1:] if sealed else OFFERED:
+                label = self._wording.label(asked.language, name)
+                offered.append(Offer(f"{name}#{asked.ask.id}", f"{label}: {shown}"))
         return offered
 
     async def _hear(self, heard: Heard) -> str | None:
@@ -189,10 +191,11 @@ class Hearing:
             await self._note(heard, customer, None, "C", {"why": "unknown"})
             return self._say(customer, "nothing_open")
         decision: Decision = "confirm" if heard.decision == "confirm" else "deny"
-        said = await self._answer([asked], heard, decision, None, "C", {"named": "command"})
+        reason = _reason(heard.reason) if decision == "deny" else None
+        said = await self._answer([asked], heard, decision, reason, "C", {"named": "command"})
         if said is not None:
             return said
-        label = self._wording.label(asked.language, decision)
+        label = self._wording.label(asked.language, reason or decision)
         return self._wording.say(asked.language, "received", answer=label)
 
     # -- layer E: text ---------------------------------------------------------------------
@@ -319,6 +322,8 @@ class Hearing:
         await self._write(change)
         if len(open_now) > 1:
             return self._list(customer, "unclear_several")
+        if _is_sealed(open_now[0], heard):
+            return self._wording.say(open_now[0].language, "sealed")
         about = self._about(open_now[0])
         return self._wording.say(
             open_now[0].language,
@@ -344,7 +349,7 @@ class Hearing:
         made: list[dict[str, Any]] = []
         said: str | None = None
         for number, asked in enumerate(chosen):
-            why = self._why_not(asked, heard, decision)
+            why = self._why_not(asked, heard, decision, layer)
             body = _body(heard, layer, evidence) | {
                 "challenge": asked.ask.id,
                 "decision": decision,
@@ -366,21 +371,24 @@ class Hearing:
         await self._put(Effect(f"answer/{self._mark(heard)}", tuple(entries)))
         return said
 
-    def _why_not(self, asked: Asked, heard: Heard, decision: Decision) -> str | None:
+    def _why_not(self, asked: Asked, heard: Heard, decision: Decision, layer: str) -> str | None:
         late = heard.received >= asked.ask.expires_at
         if decision == "confirm":
             if asked.closed is not None:
                 return "closed"
             if late:
                 return "late"
-            return "delayed" if heard.delayed else None
+            if heard.delayed:
+                return "delayed"
+            # Who answers by text or command has not seen what lay under the seal.
+            return "sealed" if _is_sealed(asked, heard) and layer != "B" else None
         if asked.closed is not None and asked.closed.state != "confirmed":
             return "closed"
         return None
 
     def _refusal(self, asked: Asked, why: str) -> str:
         about = self._about(asked)
-        saying = {"closed": "late", "late": "late", "delayed": "delayed"}[why]
+        saying = "late" if why == "closed" else why
         return self._wording.say(asked.language, saying, reference=about["reference"])
 
     def _evidence(self, heard: Heard, evidence: dict[str, Any]) -> dict[str, Any]:
@@ -502,6 +510,9 @@ class Hearing:
         lines = []
         for asked in self._book.open_of(customer):
             about = self._about(asked)
+            if asked.ask.seal_to:
+                lines.append(about["reference"])
+                continue
             lines.append(
                 self._wording.say(
                     asked.language,
@@ -526,6 +537,11 @@ class Hearing:
             return True
         self._refused[key] = recent
         return False
+
+
+def _is_sealed(asked: Asked, heard: Heard) -> bool:
+    """Whether what was asked by this way was for the own client alone."""
+    return bool(asked.ask.seal_to) and heard.channel == "xmpp"
 
 
 def _reason(text: str) -> Reason | None:

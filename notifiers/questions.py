@@ -6,6 +6,7 @@ its ladder in the same one; a customer without a channel is told to the flow at 
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from notifiers import ladder, rows
@@ -13,16 +14,15 @@ from notifiers import outbox as box
 from notifiers.book import Asked, tie
 from notifiers.facts import Ask, Closing, parse_time, write_time
 from notifiers.ladder import Rung
-from notifiers.records import gave_up
+from notifiers.records import SERVICE, Effect, audit, gave_up
 from notifiers.term import Term, patience, read_object, text_of
-from notifiers.wording import DEFAULT_LANGUAGE
+from notifiers.wording import DEFAULT_LANGUAGE, reference
 from risk import names
 
 log = logging.getLogger(__name__)
 
 READ_AT_ONCE = 256
-CLOSING_TRIED_FOR = 3600.0
-NOTICES = frozenset({"unsigned", "delayed", "late"})
+NOTICES = frozenset({"unsigned", "delayed", "late", "contradicted"})
 Fresh = tuple[rows.NewChallenge, Asked]
 
 
@@ -75,22 +75,25 @@ class Questions:
         term = self._term
         read = [(entry.decode(), read_object(of.get(b"challenge"))) for entry, of in entries]
         asks = [ask for entry, fields in read if (ask := _ask(entry, fields)) is not None]
-        customers, mark = await self._look_up(asks)
+        closings = [c for _, fields in read if (c := _closing(fields)) is not None]
+        customers, mark = await self._look_up(asks, closings)
         fresh: dict[str, Fresh] = {}
         for ask in asks:
             if term.book.get(ask.id) is None and ask.id not in fresh:
                 fresh[ask.id] = self._prepare(ask, customers.get(ask.customer, {}), mark, fresh)
-        closings = [c for _, fields in read if (c := _closing(fields)) is not None]
         last, now, at = read[-1][0], term.now(), write_time(term.clock())
+
+        skipped = {one: self._skipped(asked, at) for one, (_, asked) in fresh.items()}
 
         def change(connection: Any) -> list[Closing]:
             for new, _ in fresh.values():
+                rows.add_effects(connection, skipped[new.ask.id])
                 if ladder.GiveUp() in rows.new_challenge(connection, new):
                     rows.add_effects(connection, [gave_up(new.ask, at, "no_channel")])
             closed = [
                 closing
                 for closing in closings
-                if rows.close_challenge(connection, closing, now + CLOSING_TRIED_FOR, now)
+                if rows.close_challenge(connection, closing, now, mark)
             ]
             rows.move(connection, last)
             return closed
@@ -107,15 +110,18 @@ class Questions:
             self._notice(fields)
         return last
 
-    async def _look_up(self, asks: Sequence[Ask]) -> tuple[dict[str, dict[str, Any]], str]:
+    async def _look_up(
+        self, asks: Sequence[Ask], closings: Sequence[Closing]
+    ) -> tuple[dict[str, dict[str, Any]], str]:
         """Read the customers, and the end of the audit stream *after* the questions were read."""
-        if not asks:
+        if not asks and not closings:
             return {}, ""
         wanted = sorted({ask.customer for ask in asks})
         pipe = self._term.redis.pipeline(transaction=False)
-        pipe.mget([names.customer(one) for one in wanted])
         pipe.xrevrange(names.AUDIT, count=1)
-        found, newest = await pipe.execute()
+        for one in wanted:
+            pipe.get(names.customer(one))
+        newest, *found = await pipe.execute()
         customers = {
             one: read_object(raw) or {}
             for one, raw in zip(wanted, found, strict=True)
@@ -135,6 +141,8 @@ class Questions:
         language = text_of(customer, "language") or DEFAULT_LANGUAGE
         zone = text_of(customer, "zone") or "UTC"
         bound = self._bound(customer)
+        if "xmpp" in bound:
+            ask = replace(ask, seal_to=_seal_to(customer))
         rungs = term.plans.rungs(ask, text_of(customer, "ladder"), tuple(bound))
         asked = Asked(
             ask=ask,
@@ -145,9 +153,34 @@ class Questions:
             code=code,
             bind=digest,
             addresses={rung.kind: term.address(bound[rung.kind]) for rung in rungs},
+            withheld=_withheld(customer),
         )
         laid = tuple[tuple[Rung, str], ...]((rung, bound[rung.kind]) for rung in rungs)
         return rows.NewChallenge(ask, language, zone, draw, mark, laid, term.now()), asked
+
+    def _skipped(self, asked: Asked, at: str) -> list[Effect]:
+        """Say on record which channels were passed over, and why."""
+        effects = []
+        for kind in asked.withheld:
+            rid = f"{names.CHALLENGES}/{asked.ask.entry}/outreach.sent/{kind}/ask/skipped"
+            body = {
+                "challenge": asked.ask.id,
+                "channel": kind,
+                "message": "ask",
+                "delivery": "skipped",
+                "why": "consent_withdrawn",
+            }
+            made = self._term.records.record(
+                "outreach.sent",
+                rid,
+                at,
+                body,
+                ask=asked.ask,
+                subject=asked.ask.customer,
+                actor=SERVICE,
+            )
+            effects.append(Effect(rid, (audit(made),)))
+        return effects
 
     def _bound(self, customer: Mapping[str, Any]) -> dict[str, str]:
         """Give the sealed address of each kind; a kind with `many` gets all that are bound."""
@@ -155,7 +188,7 @@ class Questions:
         for channel in customer.get("channels") or ():
             kind = text_of(channel, "kind")
             mine = self._term.channels.get(kind)
-            if not channel.get("verified") or mine is None:
+            if not channel.get("verified") or mine is None or not _agreed(channel):
                 continue
             address = text_of(channel, "address")
             if kind not in bound:
@@ -173,7 +206,33 @@ class Questions:
         say = getattr(term.channels.get("xmpp"), "say", None)
         address = asked.addresses.get("xmpp") if asked is not None else None
         if asked is not None and say is not None and address:
-            say(address, address, term.wording.say(asked.language, str(fields["say"])))
+            say(
+                address,
+                address,
+                term.wording.say(
+                    asked.language, str(fields["say"]), reference=reference(asked.ask.id)
+                ),
+            )
+
+
+def _agreed(channel: Mapping[str, Any]) -> bool:
+    """Whether the customer lets this channel be used; where nothing is said, the bank vouches."""
+    consent = channel.get("consent")
+    return not isinstance(consent, dict) or consent.get("state") != "withdrawn"
+
+
+def _withheld(customer: Mapping[str, Any]) -> tuple[str, ...]:
+    verified = [one for one in customer.get("channels") or () if one.get("verified")]
+    used = {text_of(one, "kind") for one in verified if _agreed(one)}
+    return tuple(sorted({text_of(one, "kind") for one in verified} - used))
+
+
+def _seal_to(customer: Mapping[str, Any]) -> str:
+    """The device key of the chat channel that is used: the first that is verified and agreed."""
+    for channel in customer.get("channels") or ():
+        if text_of(channel, "kind") == "xmpp" and channel.get("verified") and _agreed(channel):
+            return text_of(channel, "seal_to")
+    return ""
 
 
 def _ask(entry: str, fields: Mapping[str, Any] | None) -> Ask | None:

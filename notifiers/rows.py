@@ -13,6 +13,8 @@ from notifiers.ladder import Ladder, Rung
 from notifiers.records import Effect
 
 Change = Callable[[sqlite3.Connection], Any]
+CLOSING_TRIED_FOR = 3600.0
+CLOSING_WAITS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +132,13 @@ def climb(
 
 
 def close_challenge(
-    connection: sqlite3.Connection, closing: Closing, drop_at: float, now: float
+    connection: sqlite3.Connection, closing: Closing, now: float, due_after: str = ""
 ) -> bool:
-    """Close a question: unsent messages are withdrawn, sent ones get their correction, once."""
+    """Close a question: unsent messages are withdrawn, sent ones get their correction, once.
+
+    A correction waits until the ledger's mark has passed `due_after`, but no longer than
+    `CLOSING_WAITS`: it carries the hash of its record where that is known in time.
+    """
     (found,) = connection.execute(
         "SELECT count(*) FROM challenges WHERE id = ? AND closed IS NULL", (closing.challenge,)
     ).fetchone()
@@ -149,9 +155,9 @@ def close_challenge(
                 "INSERT OR IGNORE INTO messages"
                 " (key, challenge, kind, channel, address, due_after, drop_at, rung)"
                 " SELECT challenge || '/' || channel || '/close', challenge, 'close', channel,"
-                " address, '', ?, rung FROM messages"
+                " address, ?, ?, rung FROM messages"
                 " WHERE challenge = ? AND kind = 'ask' AND channel = ?",
-                (drop_at, closing.challenge, action.kind),
+                (due_after, now + CLOSING_TRIED_FOR, closing.challenge, action.kind),
             )
     return True
 
@@ -222,8 +228,9 @@ def claim(
     for channel, room in free.items():
         found = connection.execute(
             "SELECT key, challenge, kind, channel, address, attempt FROM messages"
-            " WHERE state = 'due' AND due_after <= ? AND channel = ? ORDER BY seq LIMIT ?",
-            (durable, channel, room),
+            " WHERE state = 'due' AND channel = ?"
+            " AND (due_after <= ? OR (kind = 'close' AND drop_at <= ?)) ORDER BY seq LIMIT ?",
+            (channel, durable, now + CLOSING_TRIED_FOR - CLOSING_WAITS, room),
         ).fetchall()
         claimed += [Row(key, one, kind, by, to, n + 1) for key, one, kind, by, to, n in found]
     for row in claimed:

@@ -13,20 +13,17 @@ so that a slow one holds up no other.
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
-from dataclasses import replace
 from typing import Any
 
 from notifiers import ending, records, rows
 from notifiers import outbox as box
 from notifiers.book import Asked
+from notifiers.compose import Composed, Composer
 from notifiers.errors import Fenced, NotReady
-from notifiers.facts import Outgoing, write_time
-from notifiers.foreign import clean
+from notifiers.facts import MessageKind, write_time
 from notifiers.records import Effect
 from notifiers.term import Term, patience
-from notifiers.wording import reference
 from risk import names
-from risk.privacy import web_token
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +44,7 @@ class Sending:
         self._term = term
         self._in_flight: dict[str, str] = {}
         self._settling: set[asyncio.Task[None]] = set()
+        self._composer = Composer(term.wording, term.answer_key, term.web_key, term.links)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -103,9 +101,19 @@ class Sending:
 
         claimed: list[rows.Row] = await term.write(change)
         term.tell.set()
+        await self._read_leaves(claimed)
         for row in claimed:
             self._write_out(row)
         return bool(claimed)
+
+    async def _read_leaves(self, claimed: Sequence[rows.Row]) -> None:
+        """A closing carries the hash of its record, where the ledger has told it in time."""
+        closing = [row.challenge for row in claimed if row.kind == "close"]
+        asked = [found for one in closing if (found := self._term.book.get(one)) is not None]
+        if asked:
+            leaves: Any = await self._term.redis.mget([names.leaf(one.ask.event) for one in asked])
+            for one, leaf in zip(asked, leaves, strict=True):
+                one.leaf = leaf.decode() if leaf else ""
 
     def _free(self) -> dict[str, int]:
         """How many messages each channel may be given now."""
@@ -130,54 +138,15 @@ class Sending:
             raise Fenced(f"term {term.lease.fence} is over: {row.key} was not sent")
         try:
             self._in_flight[row.key] = row.channel
-            channel.write(self.outgoing(row, asked))
+            channel.write(self._compose(row, asked).outgoing)
             asked.written.add(row.channel)
         except NotReady:
             log.info("outbox: %s waits for the channel", row.key)
 
-    def outgoing(self, row: rows.Row, asked: Asked) -> Outgoing:
-        """Compose one message: the same again whenever it is composed."""
-        wording = self._term.wording
-        ask, closing = asked.ask, asked.closed
-        texts = wording.texts(asked.language)
+    def _compose(self, row: rows.Row, asked: Asked) -> Composed:
+        kind: MessageKind = "close" if row.kind == "close" else "ask"
         address = self._term.address(row.address)
-        common = Outgoing(
-            key=row.key,
-            challenge=row.challenge,
-            kind="close",
-            address=address,
-            body="",
-            language=texts.language,
-            institution=wording.house.name(texts.language),
-            reference=reference(ask.id),
-            notice=wording.sealed(asked.language, asked.zone, ask).text,
-            stale=write_time(ask.half_life),
-            expires=ask.expires,
-        )
-        if row.kind == "close" and closing is not None:
-            body = wording.close(asked.language, asked.zone, ask, asked.payee, closing)
-            notice = wording.sealed(asked.language, asked.zone, ask, closing=closing).text
-            return replace(common, body=body, notice=notice)
-        page = self._page(ask.id)
-        link = page if self._term.links else ""
-        body = wording.ask(asked.language, asked.zone, ask, asked.payee, asked.code, link)
-        return replace(
-            common,
-            kind="ask",
-            body=body,
-            link=page,
-            amount=ask.amount,
-            currency=ask.currency,
-            payee=clean(asked.payee.name),
-            bind=asked.bind,
-            buttons=wording.buttons(asked.language, asked.code),
-        )
-
-    def _page(self, challenge: str) -> str:
-        page = self._term.wording.house.page
-        if not page:
-            return ""
-        return f"{page.rstrip('/')}/c/{challenge}#{web_token(self._term.web_key, challenge)}"
+        return self._composer.compose(row.key, kind, row.channel, asked, address)
 
     async def _refresh_mark(self) -> None:
         raw: Any = await self._term.redis.get(names.AUDIT_DURABLE)
@@ -311,8 +280,8 @@ class Sending:
         asked = self._term.book.get(row.challenge)
         if asked is None:
             return
-        texts = self._term.wording.texts(asked.language)
-        outgoing = self.outgoing(row, asked)
+        composed = self._compose(row, asked)
+        said, personal = self._composer.record(composed, asked)
         came = f"{names.CHALLENGES}/{asked.ask.entry}"
         rid = f"{came}/outreach.sent/{row.channel}/{row.kind}/{delivery}"
         body: dict[str, Any] = {
@@ -321,15 +290,12 @@ class Sending:
             "message": row.kind,
             "delivery": delivery,
             "attempt": row.attempt,
-            "template": {"id": texts.id, "sha256": texts.sha256},
-            "language": texts.language,
-            "bind": asked.bind,
+            **said,
         }
         if why:
             body["why"] = why
-        personal = {"text": outgoing.body}
-        if outgoing.address:
-            personal["address"] = outgoing.address
+        if composed.outgoing.address:
+            personal["address"] = composed.outgoing.address
         made = self._term.records.record(
             "outreach.sent",
             rid,

@@ -24,6 +24,7 @@ from notifiers.facts import (
     Offer,
     Outgoing,
 )
+from notifiers.sealed import SUITE
 
 CHALLENGE = "urn:ringback:challenge:1"
 RECEIPTS = "urn:xmpp:receipts"
@@ -39,6 +40,13 @@ DELAY = "urn:xmpp:delay"
 PING = "urn:xmpp:ping"
 REACTIONS = "urn:xmpp:reactions:0"
 ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
+# What each command answers: a decision, and with a deny maybe why.
+NODES = {
+    "confirm": ("confirm", ""),
+    "deny": ("deny", ""),
+    "not_me": ("deny", "not_me"),
+    "cancel": ("deny", "cancel"),
+}
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -63,11 +71,11 @@ def _ask(outgoing: Outgoing, sender: str, commands_at: str) -> ET.Element:
     root = _chat(outgoing, sender, outgoing.challenge)
     ET.SubElement(root, f"{{{RECEIPTS}}}request")
     ET.SubElement(root, f"{{{MARKERS}}}markable")
-    own = ET.SubElement(
-        root,
-        f"{{{CHALLENGE}}}challenge",
-        {"id": outgoing.challenge, "expires": outgoing.expires, "bind": outgoing.bind},
-    )
+    about = {"id": outgoing.challenge, "expires": outgoing.expires}
+    if not outgoing.amount:  # its content is for the own client alone
+        _seal(ET.SubElement(root, f"{{{CHALLENGE}}}challenge", about), outgoing)
+        return root
+    own = ET.SubElement(root, f"{{{CHALLENGE}}}challenge", about | {"bind": outgoing.bind})
     amount = ET.SubElement(own, f"{{{CHALLENGE}}}amount", {"currency": outgoing.currency})
     amount.text = legal(outgoing.amount)
     ET.SubElement(own, f"{{{CHALLENGE}}}payee").text = legal(outgoing.payee)
@@ -89,8 +97,17 @@ def _ask(outgoing: Outgoing, sender: str, commands_at: str) -> ET.Element:
 def _close(outgoing: Outgoing, sender: str) -> ET.Element:
     root = _chat(outgoing, sender, f"{outgoing.challenge}.closed")
     ET.SubElement(root, f"{{{CORRECTION}}}replace", {"id": outgoing.challenge})
-    ET.SubElement(root, f"{{{CHALLENGE}}}closed", {"id": outgoing.challenge})
+    about = {"id": outgoing.challenge}
+    if outgoing.leaf:
+        about["leaf"] = outgoing.leaf
+    _seal(ET.SubElement(root, f"{{{CHALLENGE}}}closed", about), outgoing)
     return root
+
+
+def _seal(own: ET.Element, outgoing: Outgoing) -> None:
+    if outgoing.sealed:
+        about = {"suite": SUITE, "key": outgoing.sealed_to}
+        ET.SubElement(own, f"{{{CHALLENGE}}}sealed", about).text = outgoing.sealed
 
 
 def _chat(outgoing: Outgoing, sender: str, stanza_id: str) -> ET.Element:
@@ -239,17 +256,14 @@ def condition(stanza: ET.Element) -> str:
 
 
 def command(stanza: ET.Element, received_at: datetime, channel: str) -> HeardCommand | None:
-    """Read an ad-hoc command: `confirm#ID`, `deny#ID`, or without an id the only open one."""
+    """Read an ad-hoc command: `confirm#ID`, `deny#ID`, …; without an id the only open one."""
     asked = child(stanza, "command", COMMANDS)
     sender = stanza.get("from", "")
     if asked is None or not sender:
         return None
-    decision, _, challenge = asked.get("node", "").partition("#")
-    if decision not in {"confirm", "deny"} or asked.get("action") not in {
-        None,
-        "execute",
-        "complete",
-    }:
+    name, _, challenge = asked.get("node", "").partition("#")
+    decision, reason = NODES.get(name, ("", ""))
+    if not decision or asked.get("action") not in {None, "execute", "complete"}:
         return None
     return HeardCommand(
         channel=channel,
@@ -259,6 +273,7 @@ def command(stanza: ET.Element, received_at: datetime, channel: str) -> HeardCom
         received=received_at,
         challenge=challenge,
         decision=decision,
+        reason=reason,
     )
 
 
@@ -301,7 +316,7 @@ def info(stanza: ET.Element, name: str, node: str) -> ET.Element:
     """Answer what we are (XEP-0030)."""
     root = answer_iq(stanza, "result")
     query = ET.SubElement(root, f"{{{DISCO_INFO}}}query", {"node": node} if node else {})
-    if node.partition("#")[0] in {"confirm", "deny"}:
+    if node.partition("#")[0] in NODES:
         identity = {"category": "automation", "type": "command-node", "name": name}
         features: Sequence[str] = (COMMANDS,)
     else:

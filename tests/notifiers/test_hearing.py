@@ -461,7 +461,7 @@ def test_the_record_holds_what_was_sent_under_a_seal(play: Callable[..., None]) 
         assert record["case"] == ask["case"]
         text = open_sealed(stage.SEAL_KEY, record["personal"]["text"]["sealed"], b"text")
         assert text.decode() == scene.channel.sent[0].body
-        assert record["body"]["template"]["id"] == "en/1"
+        assert record["body"]["template"]["id"] == "en/2"
         whole = orjson.dumps(record)
         assert b"ACME" not in whole
         assert scene.jid.encode() not in whole
