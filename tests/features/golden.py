@@ -7,18 +7,22 @@ Made by the brute-force reference, so that an engine in any language can be held
 A file has ``key`` and ``steps``; a step is a ``label`` that is heard (``oddness``: the feature
 ``customer.median_ratio.amount.30d`` of its event, as scored), or an ``event`` with the
 ``features`` it is described by; unless it is ``late`` it is history from then on. Times are
-microseconds, amounts minor units of the base currency.
+microseconds, amounts minor units of the base currency; a field that is not there is null. Of the
+vectors called ``declared`` the features are those of ``tests/assets/features.yaml``.
 """
 
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
-from features.catalogue import DESCRIBERS
-from tests.features.reference import DAY, SECOND, Paid, Said, answers
+from features.catalogue import DESCRIBERS, catalogue
+from features.describer import Describer
+from tests.features import declared_reference, reference
+from tests.features.reference import DAY, SECOND, Paid, Said
 
 HERE = Path(__file__).parent.parent / "assets" / "windows"
 T = 1_700_000_000 * SECOND
@@ -220,6 +224,49 @@ STORIES: dict[str, list[Step]] = {
 ONLY: dict[str, tuple[str, ...]] = {"many-customers": ("device", "ip")}
 
 
+#: The catalogue of the declared vectors.
+TESTED = catalogue((declared_reference.ASSET.read_text(), "features.yaml"))
+
+
+def _busy(key: str) -> list[Step]:
+    """Thirty days of one entity of a key: a little of everything."""
+    chance, now, story = random.Random(f"declared {key}"), T, list[Step]()
+
+    def one_of(*words: str | None) -> str | None:
+        return chance.choice(words)
+
+    for at in range(60):
+        now += chance.choice([SECOND, MINUTE, HOUR, 9 * HOUR, DAY])
+        does = chance.choice(["transaction"] * 4 + ["login", "login", "account_change"])
+        names = {
+            "payee": one_of("p1", "p2", None),
+            "device": one_of("d1", "d1", "d2", None),
+            "ip": one_of("i1", "i2", None),
+            "card": one_of("k1", "k2", None),
+            "terminal": one_of("t1", "t2", None),
+            "session": one_of("s1", "s2", "s3", None),
+            "country": one_of("CN", "CN", "DE", "FJ", None),
+            "payee_country": one_of("CN", "DE", None),
+            "kind": one_of("card", "transfer", None),
+            "channel": one_of("app", "web", None),
+            "customer": one_of("c1", "c2", "c3"),
+        }
+        event = Paid(
+            f"e{at}",
+            now - chance.choice([0, 0, 0, SECOND, 30 * MINUTE]),
+            chance.choice([500, 10_000, 10_001, 60_000, None]) if does == "transaction" else None,
+            type=does,
+            result=one_of("success", "success", "failure") if does == "login" else None,
+            change=one_of("phone", "email") if does == "account_change" else None,
+            **{**names, key: names[key] or "one"},  # type: ignore[arg-type]
+        )
+        story.append((replace(event, **{key: "one"}), False))  # type: ignore[arg-type]
+        if does == "transaction" and chance.random() < 0.2:
+            known = now + chance.choice([0, HOUR])
+            story.append((Said(event.id, chance.random() < 0.8, "chargeback", known, now), False))
+    return story
+
+
 def vectors() -> list[tuple[str, str]]:
     """Each key with each story that is one of its own."""
     return [
@@ -227,23 +274,41 @@ def vectors() -> list[tuple[str, str]]:
         for one in DESCRIBERS
         for story in STORIES
         if one.key in ONLY.get(story, (one.key,))
-    ]
+    ] + [(one.key, "declared") for one in TESTED.describers if one.declared]
 
 
-def told(key: str, story: list[Step]) -> dict[str, Any]:
+def described_by(key: str, name: str) -> Describer:
+    """Whose features a vector has."""
+    among = TESTED.describers if name == "declared" else DESCRIBERS
+    return next(one for one in among if one.key == key)
+
+
+def _set(fact: Paid | Said) -> dict[str, Any]:
+    written = ("payee", "amount_base")  # null or not: who reads a payment looks there
+    return {
+        name: value for name, value in asdict(fact).items() if value is not None or name in written
+    }
+
+
+def told(key: str, name: str) -> dict[str, Any]:
     """A story with the answers of the reference."""
-    describer = next(one for one in DESCRIBERS if one.key == key)
-    names = [one.name for one in describer.features]
+    describer = described_by(key, name)
+    if name == "declared":
+        names, story = [one for one, _ in describer.declared], _busy(key)
+        answers = declared_reference.answers
+    else:
+        names, story = [one.name for one in describer.features], STORIES[name]
+        answers = reference.answers
     before: list[Paid] = []
     heard: list[Said] = []
     steps: list[dict[str, Any]] = []
     for happened, late in story:
         if isinstance(happened, Said):
             heard.append(happened)
-            steps.append({"label": asdict(happened)})
+            steps.append({"label": _set(happened)})
             continue
         features = answers(names, happened, before, heard)
-        steps.append({"event": asdict(happened), "late": late, "features": features})
+        steps.append({"event": _set(happened), "late": late, "features": features})
         if not late:
             before.append(happened)
     return {"key": key, "steps": steps}
@@ -259,7 +324,7 @@ def main() -> None:
     """Write all vectors anew."""
     HERE.mkdir(parents=True, exist_ok=True)
     for key, name in vectors():
-        (HERE / f"{key}-{name}.json").write_text(written(told(key, STORIES[name])))
+        (HERE / f"{key}-{name}.json").write_text(written(told(key, name)))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class Paid:
 
     id: str
     time_us: int
-    amount_base: int | None
+    amount_base: int | None = None
     customer: str = "c"
     payee: str | None = "p"
     type: str = "transaction"
@@ -38,6 +38,12 @@ class Paid:
     lon: float | None = None
     result: str | None = None
     change: str | None = None
+    card: str | None = None
+    terminal: str | None = None
+    kind: str | None = None
+    channel: str | None = None
+    session: str | None = None
+    payee_country: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,8 @@ class Said:
     device: str | None = None
     ip: str | None = None
     oddness: float | None = None
+    card: str | None = None
+    terminal: str | None = None
 
     @property
     def features(self) -> dict[str, Value]:
@@ -140,6 +148,14 @@ class Past:
         self.earlier = self.within(self.time - self.width, self.time)
         self.amounts = _amounts(self.earlier)
         return self
+
+    def of(self, rows: list[Paid], here: bool) -> Past:
+        """The same, as if these earlier events were its payments; and whether it is one of them."""
+        seen = Past(self.event, self.before, [])
+        seen.payments, seen.here = rows, [self.event] if here else []
+        seen.own = _amounts(seen.here)
+        seen.frauds, seen.made, seen.quiet = self.frauds, self.made, self.quiet
+        return seen
 
     def within(self, after: int, until: int) -> list[Paid]:
         """The earlier payments in (after, until]."""
@@ -337,6 +353,24 @@ def _customers(past: Past) -> Value:
     return min(64, len({one.customer for one in _in_window(past, came)}))
 
 
+def _quantile(past: Past) -> Value:
+    if not past.own or len(past.amounts) < 5:
+        return None
+    below = sum(amount < past.own[0] for amount in past.amounts)
+    same = sum(amount == past.own[0] for amount in past.amounts)
+    return (below + same / 2) / len(past.amounts)
+
+
+def _hour_share(past: Past) -> Value:
+    if len(past.earlier) < 20:
+        return None
+    hours = [(past.time // (3600 * SECOND)) + by for by in (-2, -1, 0, 1, 2)]
+    near = {hour % 168 for hour in hours}
+    return sum(one.time_us // (3600 * SECOND) % 168 in near for one in past.earlier) / len(
+        past.earlier
+    )
+
+
 def _since_account_change(past: Past) -> Value:
     changes = [one for one in past.everything if _changed(one)]
     return past.ago(changes[-1].time_us) if changes else None
@@ -388,6 +422,13 @@ MEANINGS: dict[str, Callable[[Past], Value]] = {
     ),
     "since_account_change": _since_account_change,
     "customers": _customers,
+    "min": lambda past: min(past.amounts + past.own, default=None),
+    "max": lambda past: max(past.amounts + past.own, default=None),
+    "first": lambda past: past.amounts[0] if past.amounts else None,
+    "last": lambda past: past.amounts[-1] if past.amounts else None,
+    "none": lambda past: int(not past.earlier and not past.here),
+    "quantile": _quantile,
+    "hour_share": _hour_share,
 }
 
 

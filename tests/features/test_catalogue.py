@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from features.catalogue import BY_NAME, CUSTOMER, DESCRIBERS, FEATURES
 from features.describer import Describer, Profile, ProfileError
 from features.models import MODELS
 from features.moment import DAY, HOUR, SECOND
+from tests.features.declared_reference import OF_NAMES
 from tests.features.reference import MEANINGS, Paid, Said
 
 START = 1_700_000_000 * SECOND
@@ -163,12 +165,17 @@ def test_the_catalogue_is_complete() -> None:
         if isinstance(ask, type) and ask.__module__.startswith(asks.__name__) and hasattr(ask, "of")
     }
     kinds = {kind or "mean_ratio" for kind in kinds} | {"count", "sum", "mean"}
-    assert kinds == set(MEANINGS), "an ask without a brute-force meaning, or the reverse"
+    meant = (set(MEANINGS) - {"last"}) | {*OF_NAMES, "nth"}  # the last is the first, counted back
+    assert kinds == meant, "an ask without a brute-force meaning, or the reverse"
     keyed = {feature.name.split(".")[1] for one in DESCRIBERS for feature in one.features}
     assert keyed <= kinds
     assert len({one.key for one in DESCRIBERS}) == len(DESCRIBERS) >= 4
     event = Paid("e", START, 100)
     assert set(surface.describe(event)) == {feature.name for feature in surface.FEATURES}
+    families = {path.stem for path in Path(asks.__file__).parent.glob("*.py")} - {"__init__"}
+    assert {ask.__module__.rsplit(".")[-1] for ask in vars(asks).values() if callable(ask)} == (
+        families - {"kinds"}
+    )
 
 
 def test_what_the_models_look_at_is_described() -> None:
