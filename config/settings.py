@@ -53,6 +53,17 @@ class Engine(_Part):
     silence_seconds: Annotated[float, Field(gt=0)] = 3.0
 
 
+class Models(_Part):
+    """What runs beside the champion: challengers by id (features/models.py), each scored on every
+    event; those off the path in a process of their own. ``factors`` explains each decision,
+    ``drift`` watches what comes in.
+    """
+
+    challengers: tuple[str, ...] = ()
+    factors: bool = True
+    drift: bool = True
+
+
 class Xmpp(_Part):
     """Whether Ringback's own Prosody is started, or where the bank's server is.
 
@@ -95,8 +106,11 @@ class Settings(_Part):
     review_minutes: Annotated[float, Field(gt=0)] = 15.0  # how often the ledger is verified
     institution: Institution = Institution()
     engine: Engine = Engine()
+    models: Models = Models()
     xmpp: Xmpp = Xmpp()
     webhook: Webhook = Webhook()
+    # Each channel's own settings under its kind, checked by the channel itself: docs/channels.md.
+    channels: dict[str, dict[str, Any]] = {}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

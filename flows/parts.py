@@ -11,20 +11,22 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config.settings import HERE, Settings, read_settings
+from config.settings import HERE, BadConfig, Settings, read_settings, read_yaml
 from flows.assemble import read_rule_set
 from flows.live import Place, run_flow, wall_us
 from flows.redis_server import PrivateRedis
 from flows.redis_state import script
-from flows.secrets import Secrets, read_secrets
+from flows.secrets import Secrets, named_key, read_secrets
 from gateway.edge import Edge
 from risk.failing import FailDecision, FailLimits, Spent, fail_policy
+from risk.push import public_text, vapid_key
 
 if TYPE_CHECKING:
     from flows.locate import Locator
 
 if TYPE_CHECKING:
     from gateway.ports import Webhook
+    from notifiers.plan import Plans
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,18 @@ class LedgerReading:
         proof, _ = read.inclusion_proof(self._data, origin, index)
         return proof.as_text().decode()
 
+    def leaf_and_proof(self, origin: str, index: int) -> tuple[bytes, str] | None:
+        from audit import read
+
+        proof, leaf = read.inclusion_proof(self._data, origin, index)
+        return leaf, proof.as_text().decode()
+
+    def receipt(self, event: str) -> Mapping[str, Any] | None:
+        from audit import read
+
+        found = read.decision_position(self._data, event)
+        return None if found is None else {"origin": found[0], "index": found[1]}
+
 
 def locator_of(house: House) -> "Locator | None":
     """Where addresses are looked up; None without a configured database."""
@@ -166,6 +180,8 @@ def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
     from gateway.ports import GatewayPorts, GatewaySettings
 
     settings, secrets = house.settings, house.secrets
+    told = check_channels(house)
+    push = told.get("push", {})
     rules = read_rule_set(settings, house.data)
     gateway_settings = GatewaySettings(
         redis_url=house.redis_url,
@@ -188,6 +204,9 @@ def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
         page=demo,
         demo=demo,
         webhook=_webhook(house),
+        push_key=public_text(vapid_key(named_key(house.data, "vapid"))) if push else "",
+        push_allow=frozenset(push.get("allow", ())),
+        replies_key=named_key(house.data, "sms-in") if {"sms", "voice"} & set(told) else b"",
     )
     ports = GatewayPorts(
         decide_script=script("decide"),
@@ -220,6 +239,33 @@ def _observed(amount_base: int | None, spent: Spent, limits: FailLimits, /) -> F
     """Observing answers approve whatever happens; what acting would have said goes with it."""
     would = fail_policy(amount_base, spent, limits)
     return FailDecision("approve", f"observe, {would.policy}", would.code)
+
+
+def check_channels(house: House) -> Mapping[str, Mapping[str, Any]]:
+    """Give the settings of the channels, or raise BadConfig where one can't be used."""
+    from notifiers import catalogue
+    from notifiers.errors import BadSettings
+
+    try:
+        catalogue.check(house.settings.channels)
+    except BadSettings as wrong:
+        raise BadConfig(f"settings: {wrong}") from wrong
+    plans_of(house)
+    return house.settings.channels
+
+
+def plans_of(house: House) -> "Plans":
+    """Read the ladders: those of the data directory, else the shipped ones."""
+    from notifiers.catalogue import KINDS
+    from notifiers.errors import BadLadder
+    from notifiers.plan import read_plans
+
+    own = house.data / "ladder.yaml"
+    path = own if own.exists() else HERE / "ladder.yaml"
+    try:
+        return read_plans(read_yaml(path), KINDS)
+    except BadLadder as wrong:
+        raise BadConfig(f"{path.name}: {wrong}") from wrong
 
 
 def notify(house: House, page: str) -> None:
@@ -256,5 +302,8 @@ def notify(house: House, page: str) -> None:
         xmpp=address,
         room=f"officers@rooms.{settings.xmpp.domain}" if address is not None else "",
         officers=settings.xmpp.officers,
+        channels=check_channels(house),
+        secret=lambda name: named_key(house.data, name),
+        plans=plans_of(house),
     )
     _until_signal(lambda stop: run_notifier(told, stop))

@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from flows import recover
+from flows import parts, recover
 from flows.live import settle_layout
 from flows.parts import House
 from flows.redis_server import PrivateRedis, free_port, wait
@@ -50,6 +50,7 @@ class Running:
     def start(self) -> None:
         """Start all parts and return when they are ready."""
         house, supervisor = self.house, self.supervisor
+        parts.check_channels(house)
         (house.data / "run.json").unlink(missing_ok=True)
         (house.data / "gateway.address").unlink(missing_ok=True)
         if not house.settings.redis_url:

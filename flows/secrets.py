@@ -42,6 +42,11 @@ def _once(path: Path, text: str) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
+def named_key(data: Path, name: str) -> bytes:
+    """A further key of 32 bytes, by the name of its file, made when it is first asked for."""
+    return bytes.fromhex(_once(data / "secrets" / f"{name}.key", secrets.token_hex(32)))
+
+
 def read_secrets(data: Path) -> Secrets:
     """Read the secrets of a data directory, making those that are missing."""
     folder = data / "secrets"

@@ -28,7 +28,9 @@ class GatewaySettings:
     ``edge_key`` seals what walks on (payee, memo, addresses), ``transport_key`` what goes to the
     ledger's writer, ``web_key`` makes the tokens of challenge pages; 32 bytes each. ``bearers``
     maps a role (`ROLES`) to its token. ``page`` opens the read-only live page to whoever reaches
-    the port; ``demo`` adds the page of the customer that is "you".
+    the port; ``demo`` adds the page of the customer that is "you". ``push_key`` is the public key
+    of pushes, ``push_allow`` the ``host:port`` of push services inside the network; ``replies_key``
+    checks what the bank's own gateway for short messages passes on (empty: not set up).
     """
 
     redis_url: str
@@ -56,6 +58,9 @@ class GatewaySettings:
     demo: bool = False
     inbox: bool = True
     webhook: Webhook | None = None
+    push_key: str = ""
+    push_allow: frozenset[str] = frozenset()
+    replies_key: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         """Refuse keys that are too short and roles that don't exist."""
@@ -92,6 +97,12 @@ class Ledger(Protocol):
 
     def proof(self, origin: str, index: int) -> str | None:
         """A C2SP `.tlog-proof` of one record, or None where there is none yet."""
+
+    def leaf_and_proof(self, origin: str, index: int) -> tuple[bytes, str] | None:
+        """The stored bytes of one record and its proof."""
+
+    def receipt(self, event: str) -> Mapping[str, Any] | None:
+        """Where an event's decision lies, ``{origin, index}``; None until it is durable."""
 
 
 class Locate(Protocol):

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Self
 
 from notifiers.channel import Listener, Supplies
 from notifiers.errors import NotReady
@@ -24,7 +25,7 @@ class MemoryChannel:
         self.proves = True
 
     @classmethod
-    def of(cls, supplies: Supplies) -> "MemoryChannel | None":
+    def of(cls, supplies: Supplies) -> Self | None:
         """Make it where the settings name it: in tests."""
         if cls.kind not in supplies.settings:
             return None

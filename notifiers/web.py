@@ -5,6 +5,7 @@ the page that the gateway serves. So each message counts as taken, and nothing l
 """
 
 import asyncio
+from typing import Self
 
 from notifiers.channel import Listener, Supplies
 from notifiers.facts import Outgoing
@@ -19,7 +20,7 @@ class WebChannel:
         self._listener = listener
 
     @classmethod
-    def of(cls, supplies: Supplies) -> "WebChannel":
+    def of(cls, supplies: Supplies) -> Self:
         """Make it: the page is always there."""
         return cls(supplies.listener)
 

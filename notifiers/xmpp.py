@@ -17,7 +17,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from slixmpp import ComponentXMPP
 from slixmpp.xmlstream import StanzaBase
@@ -96,7 +96,7 @@ class XmppChannel:
         self.on_session: Callable[[], None] | None = None
 
     @classmethod
-    def of(cls, supplies: Supplies) -> "XmppChannel | None":
+    def of(cls, supplies: Supplies) -> Self | None:
         """Make it where the settings hold an `XmppAddress`."""
         address = supplies.settings.get(cls.kind)
         if address is None:

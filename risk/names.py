@@ -17,6 +17,9 @@ OPEN = "rb:open"
 WAITING_LABELS = "rb:labels:waiting"
 COUNTERS = "rb:counters"
 FLOW_BEAT = "rb:beat:flow"
+MODELS = "rb:models"
+MODEL_BOARD = "rb:models:board"
+MODEL_PROPOSALS = "rb:models:proposals"
 HEARD = "rb:heard"
 
 TIERS = ("customer", "payee")
@@ -92,9 +95,14 @@ def duress(token: str) -> str:
     return f"rb:duress:{token}"
 
 
-def heard(what: str) -> str:
-    """Where replies of a channel are published, and where one reply's end is told by its id."""
-    return f"{HEARD}:{what}"
+def heard(channel: str) -> str:
+    """Where replies of a channel are published: under a seal, and kept by nobody."""
+    return f"{HEARD}:{channel}"
+
+
+def heard_done(reply_id: str) -> str:
+    """The key that says that a reply was taken, and what is said to it."""
+    return f"{HEARD}:done:{reply_id}"
 
 
 def reply(gateway: str) -> str:
