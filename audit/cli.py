@@ -2,6 +2,7 @@
 
     verify PATH        does it hold?                       0, 1, 2 or 3, see audit/verify.py
     prove LOG INDEX    the proof of one record and its leaf, as two files
+    check-proof P L    does the leaf L lie below the checkpoint of the proof P?
     writer             take rb:audit down
     witness            cosign other people's checkpoints
     export             the bundle of one case
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_verify(commands)
     _add_prove(commands)
+    _add_check_proof(commands)
     _add_writer(commands)
     _add_witness(commands)
     _add_export(commands)
@@ -133,6 +135,28 @@ def _prove(chosen: argparse.Namespace) -> int:
     for file in write_proof(chosen.log, chosen.index, chosen.out):
         _say(file)
     return 0
+
+
+def _add_check_proof(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("check-proof", help="check a proof that was handed out")
+    parser.add_argument("proof", type=Path, help="a .tlog-proof")
+    parser.add_argument("leaf", type=Path, help="the exact bytes of the record")
+    parser.add_argument("--policy", type=Path, help="a C2SP tlog-policy, got from elsewhere")
+    parser.set_defaults(run=_check_proof)
+
+
+def _check_proof(chosen: argparse.Namespace) -> int:
+    from audit.policy import parse_policy
+    from audit.prove import check_proof
+
+    policy = None if chosen.policy is None else parse_policy(chosen.policy.read_bytes())
+    report = check_proof(chosen.proof.read_bytes(), chosen.leaf.read_bytes(), policy)
+    for fault in report.faults:
+        _say(f"BROKEN: {fault}")
+    for question in report.open_questions:
+        _say(f"not established: {question}")
+    _say(f"record {report.index} of {report.origin}, below its head of size {report.size}")
+    return report.status
 
 
 def _add_writer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

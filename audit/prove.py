@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.errors import EvidenceMalformed, NotInLedger
+from audit.findings import BROKEN, SELF_CONSISTENT, VERIFIED, Fault
 from audit.note import Checkpoint, parse_checkpoint
+from audit.policy import NONE, Policy
 from audit.tiles import (
     checkpoint_file,
     find_tile,
@@ -69,6 +71,47 @@ def proof_holds(proof: Proof, leaf: bytes) -> bool:
     head = parse_checkpoint(proof.checkpoint)
     root = root_by_path(leaf_hash(leaf), proof.index, head.size, proof.path)
     return root is not None and root == head.root
+
+
+@dataclass
+class ProofReport:
+    """What was found of a proof that was handed out. `faults` by the rules of audit/verify.py."""
+
+    origin: str
+    size: int
+    index: int
+    faults: list[Fault]
+    open_questions: list[str]
+
+    @property
+    def status(self) -> int:
+        if self.faults:
+            return BROKEN
+        return SELF_CONSISTENT if self.open_questions else VERIFIED
+
+
+def check_proof(proof: bytes, leaf: bytes, policy: Policy | None = None) -> ProofReport:
+    """Check what was handed out, by itself. Without a policy nobody is known who signed it."""
+    given = parse_proof(proof)
+    head = parse_checkpoint(given.checkpoint)
+    report = ProofReport(head.origin, head.size, given.index, [], [])
+    # 3. The leaf lies below the checkpoint's root.
+    if not proof_holds(given, leaf):
+        why = "the proof does not lead from this leaf to the checkpoint's root"
+        report.faults.append(Fault(3, given.index, why))
+    if policy is None or not policy.logs:
+        report.open_questions.append("no policy that names the log: who signed it is not known")
+    # 1. The log's key signed it.
+    elif not any(head.signed_by(key) for key in policy.log_keys(head.origin)):
+        report.faults.append(Fault(1, None, f"no key known for {head.origin} signed it"))
+    # 13. The witnesses that the policy asks for have cosigned it.
+    if policy is not None and policy.quorum == NONE:
+        report.open_questions.append("the policy asks for no witness: the operator is not bound")
+    elif policy is not None and not policy.is_met(
+        lambda witness: head.witnessed_at(witness.verifier) is not None
+    ):
+        report.faults.append(Fault(13, None, f"the quorum {policy.quorum} is not met"))
+    return report
 
 
 def prove(log: Path, index: int, checkpoint: bytes | None = None) -> tuple[Proof, bytes]:

@@ -161,6 +161,15 @@ def record_position(data_dir: Path | str, rid: str) -> tuple[str, int]:
         return _origins(db)[row[0] >> LOG_SHIFT], row[0] & INDEX_MASK
 
 
+def decision_position(data_dir: Path | str, event: str) -> tuple[str, int] | None:
+    """(origin, index) of an event's decision: its caller's receipt; None until it is durable."""
+    with _reading(data_dir) as db:
+        row = db.execute("SELECT position FROM decisions WHERE event = ?", (event,)).fetchone()
+        if row is None:
+            return None
+        return _origins(db)[row[0] >> LOG_SHIFT], row[0] & INDEX_MASK
+
+
 def inclusion_proof(
     data_dir: Path | str, origin: str, index: int, *, keep: bool = True
 ) -> tuple[Proof, bytes]:

@@ -19,6 +19,7 @@ from gateway.edge import Edge
 from gateway.events import Events, Intake
 from gateway.evidence import Evidence
 from gateway.health import Health
+from gateway.heard import Heard
 from gateway.inbox import Inbox
 from gateway.live import Live
 from gateway.metrics import Metrics
@@ -26,6 +27,9 @@ from gateway.pages import Pages
 from gateway.passkeys import Passkeys
 from gateway.ports import GatewayPorts, GatewaySettings
 from gateway.problems import as_problems
+from gateway.proofs import Proofs
+from gateway.push import Push
+from gateway.reading import Readings
 from gateway.replies import Replies
 from gateway.turns import StoreAway, Turns, connect
 from risk import names
@@ -139,6 +143,7 @@ class Parts:
     pages: Pages
     board: Board
     evidence: Evidence
+    readings: Readings
 
 
 def _parts(
@@ -194,6 +199,7 @@ def _parts(
         pages=Pages(settings.public_url),
         board=Board(turns, metrics, evidence, ports.clock),
         evidence=evidence,
+        readings=Readings(turns, settings.tenant, ports.clock),
     )
 
 
@@ -206,6 +212,7 @@ def _application(
         replies=parts.replies,
         callers=parts.callers,
         evidence=parts.evidence,
+        readings=parts.readings,
         wait=settings.wait,
         longest_wait=settings.longest_wait,
         batch_bytes=settings.batch_bytes,
@@ -223,21 +230,27 @@ def _application(
         pages=parts.pages,
         ports=ports,
     )
-    reached = customers.Customers(parts.turns, parts.edge, parts.callers, ports)
+    reached = customers.Customers(
+        parts.turns, parts.edge, parts.callers, ports, settings.push_allow
+    )
     app = web.Application(middlewares=[as_problems], client_max_size=settings.batch_bytes)
     live = Live(
         settings=settings,
         board=parts.board,
         turns=parts.turns,
         replies=parts.replies,
-        edge=parts.edge,
         callers=parts.callers,
         pages=parts.pages,
         evidence=parts.evidence,
+        readings=parts.readings,
         ports=ports,
         stopping=stop,
     )
+    heard = Heard(settings, parts.turns, ports)
+    push = Push(settings, parts.pages)
     health = Health(parts.turns, parts.replies, parts.board, parts.metrics)
-    for part in (calls, parts.labels, reached, asked, live, health, parts.pages):
+    proofs = Proofs(parts.callers, parts.edge, parts.turns, parts.evidence, parts.readings)
+    told = (heard, push, live, health, parts.pages)
+    for part in (calls, proofs, parts.labels, reached, asked, *told):
         app.add_routes(part.routes())
     return app

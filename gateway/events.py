@@ -21,6 +21,8 @@ from gateway.labels import Labels
 from gateway.metrics import Metrics
 from gateway.ports import GatewayPorts
 from gateway.problems import Problem, refused
+from gateway.reading import Readings
+from gateway.records import caller
 from gateway.replies import Replies
 from gateway.turns import StoreAway, Turns
 from risk import events, names
@@ -177,6 +179,7 @@ class Events:
         replies: Replies,
         callers: Callers,
         evidence: Evidence,
+        readings: Readings,
         wait: timedelta,
         longest_wait: timedelta,
         batch_bytes: int,
@@ -187,6 +190,7 @@ class Events:
         self._replies = replies
         self._callers = callers
         self._evidence = evidence
+        self._readings = readings
         self._wait = wait
         self._longest = longest_wait
         self._batch_bytes = batch_bytes
@@ -295,7 +299,7 @@ class Events:
                     "MGET", names.accepted(event), names.decision(event), names.outcome(event)
                 )
                 if known is None and decision is None:
-                    return await self._from_ledger(event, own_id)
+                    return await self._from_ledger(event, own_id, role)
                 if decision is not None and (outcome is not None or not _open(decision)):
                     break
                 try:
@@ -309,8 +313,13 @@ class Events:
                 body=orjson.dumps({"event": own_id, "status": "accepted"}),
                 content_type="application/json",
             )
+        if role == "officer":
+            await self._readings.first(caller(role), "decision", event, event=event)
         value = orjson.loads(decision)
         value["event"] = own_id
+        receipt = await self._evidence.receipt(event)
+        if receipt is not None:
+            value["receipt"] = receipt
         if outcome is not None and role in fetched.CALLERS:
             outcome = await fetched.outcome_for_caller(self._turns, event)
         if outcome is not None:
@@ -333,14 +342,17 @@ class Events:
             raise events.Refused(got)
         return min(seconds, self._longest.total_seconds())
 
-    async def _from_ledger(self, event: str, own_id: str) -> web.Response:
+    async def _from_ledger(self, event: str, own_id: str, role: str) -> web.Response:
         """What is only on record: decided before the idempotency window."""
         found: dict[str, Any] = {}
         for row in await self._evidence.event_records(event):
             if row.get("kind") in ("decision", "outcome"):
                 found[row["kind"]] = row.get("body")
         if "decision" in found:
+            if role == "officer":
+                await self._readings.first(caller(role), "decision", event, event=event)
             value = {**found["decision"], "event": own_id, "from_ledger": True}
+            value["receipt"] = await self._evidence.receipt(event)
             if "outcome" in found:
                 value["outcome"] = found["outcome"]
             return web.Response(body=orjson.dumps(value), content_type="application/json")

@@ -30,6 +30,14 @@ class Evidence:
         """The proof of one record."""
         return await self._read(lambda ledger: ledger.proof(origin, index), None)
 
+    async def leaf_and_proof(self, origin: str, index: int) -> tuple[bytes, str] | None:
+        """The stored bytes of one record, and its proof."""
+        return await self._read(lambda ledger: ledger.leaf_and_proof(origin, index), None)
+
+    async def receipt(self, event: str) -> Mapping[str, Any] | None:
+        """Where an event's decision lies, `{origin, index}`; None until it is durable."""
+        return await self._read(lambda ledger: ledger.receipt(event), None)
+
     async def _read(self, read: Callable[[Ledger], T], without: T) -> T:
         if self._ledger is None:
             return without

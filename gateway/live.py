@@ -6,7 +6,6 @@ tokens. Each subscription and each opened decision is on record before anything 
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +16,12 @@ from gateway import fetched
 from gateway.board import Board, instant
 from gateway.callers import Callers
 from gateway.challenges import question
-from gateway.edge import Edge
 from gateway.evidence import Evidence
 from gateway.pages import Pages
 from gateway.ports import GatewayPorts, GatewaySettings
 from gateway.problems import Problem
-from gateway.records import record
+from gateway.reading import UNSIGNED, Readings
+from gateway.records import caller
 from gateway.replies import News, Replies
 from gateway.turns import StoreAway, Turns
 from risk import names
@@ -43,10 +42,10 @@ class Live:
         board: Board,
         turns: Turns,
         replies: Replies,
-        edge: Edge,
         callers: Callers,
         pages: Pages,
         evidence: Evidence,
+        readings: Readings,
         ports: GatewayPorts,
         stopping: asyncio.Event,
     ) -> None:
@@ -54,10 +53,10 @@ class Live:
         self._board = board
         self._turns = turns
         self._replies = replies
-        self._edge = edge
         self._callers = callers
         self._pages = pages
         self._evidence = evidence
+        self._readings = readings
         self._clock: Callable[[], int] = ports.clock
         self._stopping = stopping
 
@@ -174,25 +173,9 @@ class Live:
                     "unauthorized", "Needed 'Authorization: Bearer …' with a token in use"
                 )
             self._pages.own_origin(request)
-        actor = {"type": "service", "id": f"caller.{role}", "role": role} if role else {
-            "type": "person", "id": "page.unsigned", "role": "viewer",
-        }  # fmt: skip
-        now_us = self._clock()
-        read = record(
-            "access.read",
-            f"gateway/{os.urandom(9).hex()}/access.read",
-            tenant=self._edge.tenant,
-            case=names.case(event) if event else None,
-            event=event,
-            subject=None,
-            actor=actor,
-            at_us=now_us,
-            body={"what": what, "which": which[:200]},
-            grade=1,
-        )
         if event is not None and not await self._turns.ask("EXISTS", names.decision(event)):
             raise Problem("not_found", "No decision of that id stands")
-        await self._turns.ask("XADD", names.AUDIT, "*", "records", orjson.dumps([read]))
+        await self._readings.first(caller(role) if role else UNSIGNED, what, which, event=event)
 
     async def _records(self, event: str) -> list[dict[str, Any]]:
         rows = await self._evidence.event_records(event)

@@ -29,6 +29,10 @@ _DECISION: Mapping[str, Any] = {
         "stages_us": {"type": "object"},
         "decided": {"type": "string", "format": "date-time"},
         "outcome": {"type": "object"},
+        "receipt": {
+            "type": "object",
+            "properties": {"origin": {"type": "string"}, "index": {"type": "integer"}},
+        },
         "features": {"type": ["object", "null"]},
     },
 }

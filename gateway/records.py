@@ -39,7 +39,7 @@ def record(
 
 
 def caller(role: str) -> dict[str, str]:
-    """A machine of the bank, known by its token's role."""
+    """A machine of the bank (or whoever holds that token), known by its token's role."""
     return {"type": "service", "id": f"caller.{role}", "role": role}
 
 

@@ -195,11 +195,39 @@ class Flow:
                         await self.write(envelope, decision)
 
 
+class Durable:
+    """The ledger's writer as far as who reads must know it: what lies there is durable at once."""
+
+    def __init__(self, redis: Any) -> None:
+        self._redis = redis
+        self.ended = self.away = False
+
+    async def run(self) -> None:
+        last = "0-0"
+        while not self.ended:
+            found = await self._redis.execute_command(
+                "XREAD", "COUNT", 1000, "BLOCK", 50, "STREAMS", names.AUDIT, last
+            )
+            for _, rows in found.items() if isinstance(found, dict) else found or []:
+                entries = rows[0] if rows and isinstance(rows[0][0], list) else rows
+                last = entries[-1][0].decode()
+            if not self.away:
+                await self._redis.set(names.AUDIT_DURABLE, last)
+
+
 @contextlib.asynccontextmanager
 async def running(
-    redis_url: str, data: Path, *, ports: dict[str, Any] | None = None, **other: Any
+    redis_url: str,
+    data: Path,
+    *,
+    ports: dict[str, Any] | None = None,
+    writes: bool = True,
+    **other: Any,
 ) -> AsyncIterator[Bank]:
-    """A gateway that answers on a free loopback port, ended when the block ends."""
+    """A gateway that answers on a free loopback port, ended when the block ends.
+
+    With `writes` off nothing becomes durable in a ledger.
+    """
     settings = settings_for(redis_url, data, **other)
     lent = GatewayPorts(decide_script=DECIDE, fail_policy=fail_policy, clock=wall_clock)
     lent = replace(lent, **(ports or {}))
@@ -213,15 +241,19 @@ async def running(
     async with (
         Redis.from_url(redis_url) as redis,
         Redis.from_url(redis_url) as flow_redis,
+        Redis.from_url(redis_url) as ledger_redis,
         aiohttp.ClientSession() as http,
     ):
         flow = Flow(flow_redis)
         deciding = asyncio.create_task(flow.run())
+        ledger = Durable(ledger_redis)
+        ledger.away = not writes
+        writing = asyncio.create_task(ledger.run())
         try:
             yield Bank(f"http://{host}:{port}", redis, http, flow, settings, lent)
         finally:
-            flow.ended = True
+            flow.ended = ledger.ended = True
             stop.set()
-            await asyncio.wait([serving, deciding], timeout=15)
+            await asyncio.wait([serving, deciding, writing], timeout=15)
             assert serving.done(), "the gateway did not stop"
             serving.result()
