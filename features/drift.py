@@ -266,3 +266,8 @@ class Drift:
                 for slot, value in zip(Series.__slots__, row, strict=True):
                     setattr(found.series[name], slot, value)
         return found
+
+
+def resumed(stored: bytes | None) -> Drift:
+    """What a cut holds, or a new one."""
+    return Drift() if stored is None else Drift.load(stored)

@@ -17,7 +17,8 @@ from flows.errors import BadSettings
 from flows.fraud import Stages
 from flows.judge import Due, Judging, load_kept
 from flows.records import Recorder
-from flows.score import Learnt, Scoring, Snapshots
+from flows.registry import Registry, read_registry
+from flows.score import Drifted, Learnt, Promoted, Scoring, Snapshots, nobody
 from flows.scored import Scoreds
 from flows.shards import Cabinet, Store
 from flows.walk import Values
@@ -84,11 +85,23 @@ class Parts:
     tick_ns: Ticker
     nonce_key: bytes
     sequenced: bool = False
+    registry: Registry | None = None
+    told: Callable[[list[Promoted | Drifted]], None] = nobody
+    publish: Callable[[dict[str, Any]], None] = nobody
+
+
+def registry_of(data: Path | None = None) -> Registry:
+    """The models that may be loaded, by the data directory's cards or ours."""
+    return read_registry(own_file("models.yaml", data))
 
 
 def stages(settings: Settings, rules: RuleSet, parts: Parts) -> Stages:
     """Assemble the way from its parts."""
-    from features import anomaly, models  # River alone takes a second to import
+    from features import anomaly, drift, explain, models  # River alone takes a second to import
+
+    registry = registry_of() if parts.registry is None else parts.registry
+    first = models.MODELS[0].id
+    registry.card(first)
 
     engine = settings.engine
     tiers = []
@@ -117,13 +130,18 @@ def stages(settings: Settings, rules: RuleSet, parts: Parts) -> Stages:
         inlet=parts.inlet,
         tiers=tiers,
         model=Scoring(
-            models.champion,
-            models.load,
+            lambda: registry.make(first),
+            registry.load,
             parts.snapshots,
             parts.journal,
             parts.tick_ns,
             parts.sequenced,
             (anomaly.HalfSpaceTrees, anomaly.HalfSpaceTrees.load) if engine.anomaly else None,
+            challengers=registry.challengers(settings.models.challengers, off_path=False),
+            reasons=explain.reasons if settings.models.factors else None,
+            watch=drift.resumed if settings.models.drift else None,
+            told=parts.told,
+            publish=parts.publish,
         ),
         judge=Judging(
             lambda: rules,

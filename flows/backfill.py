@@ -23,6 +23,7 @@ from flows.effects import Note, RedisEffects
 from flows.errors import FlowError
 from flows.files import FileInlet
 from flows.fraud import fraud
+from flows.lessons import Lessons
 from flows.live import lay_cut, next_generation, settle_layout, wall_us
 from flows.outlet import Watch
 from flows.parts import House, edge_of
@@ -69,11 +70,13 @@ def backfill(
         wait(house.redis_url), generation, house.settings.idempotency_days * 86_400, wall_us
     )
     scoreds = SqliteScoreds(house.data / "scored", "0", wall_us, house.settings.scored_days)
+    lessons = Lessons(house.data / "scored", "0", wall_us, house.settings.scored_days)
     tally = Tally()
     counted = {"events": 0, "lessons": 0}
 
     def journal(learnt: list[Learnt]) -> None:
         counted["lessons"] += len(learnt)
+        lessons.keep(learnt)
         effects.note([Note("", recorder.learnt(one), None) for one in learnt])
 
     def watch(items: list[Any]) -> None:
@@ -96,6 +99,7 @@ def backfill(
         now_us=lambda moment: moment.accepted_us if moment else 0,
         tick_ns=time.perf_counter_ns,
         nonce_key=house.secrets.nonce_key,
+        registry=assemble.registry_of(house.data),
     )
     settings = house.settings.model_copy(update={"mode": "backfill"})
     run_main(  # type: ignore[no-untyped-call]  # Bytewax ships its stubs without types

@@ -9,6 +9,7 @@
     |   +-- UndoGone      the store is too far ahead of the cut to be put back
     |   +-- WrongVersion  two flows wrote the same shard
     +-- BadSettings       a configuration that can't be used
+    +-- Unregistered      a model without a card, or with another recipe than its card's
     +-- NotReady          a part did not come up in time
 """
 
@@ -39,6 +40,10 @@ class WrongVersion(StateError):
 
 class BadSettings(FlowError):
     """A setting that can't be used: where it stands, what was needed, what was got."""
+
+
+class Unregistered(FlowError):
+    """A model without a card, or one whose recipe is not its card's: it is not loaded."""
 
 
 class NotReady(FlowError):

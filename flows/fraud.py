@@ -2,7 +2,8 @@
 
 An event comes in, is described by customer and by payee, is scored by the model, judged, and its
 decision leaves. An answer goes to the judge, who alone knows what was asked. A label walks the
-describing stages like an event and teaches the model in the order of its stream.
+describing stages like an event and teaches the model in the order of its stream. An order that
+promotes another model goes to the model, and holds from where it walks by.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from bytewax.outputs import Sink
 from flows.describe import Tier
 from flows.judge import Judging
 from flows.score import Scoring
-from flows.walk import Described, HeardUntil, Spoken
+from flows.walk import Appointed, Described, HeardUntil, Spoken
 from risk.labels import Known
 
 
@@ -47,7 +48,9 @@ def fraud(stages: Stages) -> Dataflow:
 
     lessons = op.filter("lessons", walking, lambda fact: isinstance(fact, Known))
     ready = op.filter("ready", described, lambda fact: isinstance(fact, Described))
-    to_model = op.key_on("to_model", op.merge("meet_model", ready, lessons), lambda _: "model")
+    orders = op.filter("orders", facts, lambda fact: isinstance(fact, Appointed))
+    meeting = op.merge("meet_model", ready, lessons, orders)
+    to_model = op.key_on("to_model", meeting, lambda _: "model")
     scored = op.key_rm("from_model", op.stateful_batch("score", to_model, stages.model.logic))
 
     to_judge = op.key_on("to_judge", op.merge("meet_judge", scored, spoken), stages.judge.route)

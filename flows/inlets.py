@@ -4,6 +4,7 @@
 
     rb:events:<p> --> Described (event alone so far), stamped with its partition's watermark
     rb:labels     --> Known: joined once with what was known when the event was scored
+    rb:models     --> Appointed: another model's word counts from here on
     rb:answers    --> Spoken, and HeardUntil marks: "read to the end as of ..."
 
 One thread a process reads all of its streams with a blocking XREAD, so that an event waits for no
@@ -23,7 +24,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from features.moment import LATENESS
 from flows.scored import Scoreds
-from flows.walk import Described, HeardUntil, Spoken, Values
+from flows.walk import Appointed, Described, HeardUntil, Spoken, Values
 from risk import events, money, names
 from risk.events import Moment
 from risk.labels import Known
@@ -300,8 +301,35 @@ class AnswersPart(_Part):
         return facts
 
 
+class ModelsPart(_Part):
+    """Which model's word was to count, from where on."""
+
+    def __init__(self, inlet: "RedisInlet", resume: Any) -> None:
+        super().__init__(inlet, names.MODELS, resume or b"0-0")
+
+    def next_batch(self) -> list[Appointed]:
+        orders: list[Appointed] = []
+        for entry in self._entries():
+            try:
+                told = orjson.loads(entry[1][b"order"])
+                orders.append(
+                    Appointed(
+                        entry[0].decode(),
+                        str(told["proposal"]),
+                        str(told["model"]),
+                        str(told["proposed_by"]),
+                        str(told["approved_by"]),
+                        events.parse_us(told["approved"]),
+                        bool(told.get("back")),
+                    )
+                )
+            except (KeyError, ValueError, TypeError, AttributeError) as wrong:
+                self._dead(entry, wrong)
+        return orders
+
+
 class RedisInlet(FixedPartitionedSource[Any, Any]):
-    """All streams that the flow reads: ``partitions`` of events, the labels, the answers."""
+    """All streams that the flow reads: ``partitions`` of events, labels, answers, orders."""
 
     def __init__(
         self,
@@ -328,13 +356,16 @@ class RedisInlet(FixedPartitionedSource[Any, Any]):
         self.stopping = True
 
     def list_parts(self) -> list[str]:
-        return [*(f"events-{p}" for p in range(self._partitions)), "labels", "answers"]
+        events_parts = (f"events-{p}" for p in range(self._partitions))
+        return [*events_parts, "labels", "answers", "models"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _Part:
         if for_part == "labels":
             return LabelsPart(self, resume_state)
         if for_part == "answers":
             return AnswersPart(self, resume_state)
+        if for_part == "models":
+            return ModelsPart(self, resume_state)
         return EventsPart(self, int(for_part.removeprefix("events-")), resume_state)
 
     def late(self, moment: Moment, watermark_us: int) -> None:

@@ -222,6 +222,8 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
             expires_us = now_us + rules.policy.answer_within_us
             ask = self._question(fact, now_us, expires_us, judged)
             decision["challenge"] = {"id": ask["id"], "expires": ask["expires"]}
+        if fact.factors is not None:
+            decision["factors"] = fact.factors  # the last key: the gateway cuts it off unread
         records = []
         if self._stage.effects.keeps:
             told = judged._replace(outcome=decision["decision"])

@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import redis
 from bytewax._bytewax import cluster_main, init_db_dir
 from bytewax.recovery import RecoveryConfig
@@ -23,12 +24,13 @@ from flows.effects import Note, RedisEffects
 from flows.errors import BadSettings
 from flows.fraud import fraud
 from flows.inlets import RedisInlet
+from flows.lessons import Lessons
 from flows.outlet import Watch, nobody
 from flows.prefetch import Prefetch
 from flows.records import Recorder
 from flows.redis_server import wait
 from flows.redis_state import RedisStore
-from flows.score import Learnt, Snapshots
+from flows.score import Drifted, Learnt, Promoted, Snapshots
 from flows.scored import SqliteScoreds
 from flows.secrets import Secrets
 from risk import names
@@ -127,8 +129,19 @@ def run_flow(
     scoreds = SqliteScoreds(data / "scored", str(place.process), wall_us, settings.scored_days)
     rules = assemble.read_rule_set(settings, data)
 
+    lessons = Lessons(data / "scored", str(place.process), wall_us, settings.scored_days)
+
     def journal(learnt: list[Learnt]) -> None:
+        lessons.keep(learnt)
         effects.note([Note("", recorder.learnt(one), None) for one in learnt])
+
+    def told(happened: list[Promoted | Drifted]) -> None:
+        effects.note([recorder.of_model(one) for one in happened])
+
+    board = wait(redis_url)
+
+    def publish(standing: dict[str, Any]) -> None:
+        board.set(names.MODEL_BOARD, orjson.dumps({**standing, "at_ms": wall_us() // 1000}))
 
     inlet = RedisInlet(
         client,
@@ -152,6 +165,9 @@ def run_flow(
         now_us=_at_the_clock,
         tick_ns=time.perf_counter_ns,
         nonce_key=secrets.nonce_key,
+        registry=assemble.registry_of(data),
+        told=told,
+        publish=publish,
     )
     stages = assemble.stages(settings, rules, parts)
     inlet.ahead = Prefetch(stages, store)

@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from flows.score import Learnt
+from flows.effects import Note
+from flows.score import Drifted, Learnt, Promoted
 from flows.walk import Scored, Spoken
 from risk import names
 from risk.challenge import Outcome
@@ -77,7 +78,9 @@ class Recorder:
             for name, value in scored.features.items()
         }
         kept = {
-            key: value for key, value in decision.items() if key not in ("stages_us", "outcome")
+            key: value
+            for key, value in decision.items()
+            if key not in ("stages_us", "outcome", "factors")
         }
         bundle = [
             self._of_event(moment, "features", at_us, {"values": values}, suffix),
@@ -85,11 +88,7 @@ class Recorder:
                 moment,
                 "score",
                 at_us,
-                {
-                    "score": scored.score,
-                    "probability": repr(scored.probability),
-                    "model": scored.model._asdict(),
-                },
+                _scored(scored),
                 suffix,
             ),
         ]
@@ -214,6 +213,46 @@ class Recorder:
         )  # fmt: skip
         return orjson.dumps([{**opened, "class": "rc10y"}, said])
 
+    def of_model(self, happened: Promoted | Drifted) -> Note:
+        """A promotion that took effect, one that could not, or a drift; the officers hear of it."""
+        if isinstance(happened, Drifted):
+            rid = f"drift/{happened.series}/{happened.test}/{happened.event}"
+            size = f"{happened.size:+.3f}" if happened.test == "adwin" else f"{happened.size:.3f}"
+            body: dict[str, Any] = {
+                "series": happened.series,
+                "test": happened.test,
+                "size": size,
+                "seen_at": happened.event,
+            }
+            told = f"{happened.series} is not what it was ({happened.test} {size})."
+            alert = {"event": None, "kind": "drift", "text": told}
+            records = [self._of_model("model.drift", rid, happened.at_us, body)]
+            return Note(rid, orjson.dumps(records), alert)
+        order, model = happened.order, happened.model
+        rid, at_us = f"{names.MODELS}/{order.position}", order.approved_us
+        by = {
+            "proposal": order.proposal,
+            "proposed_by": order.proposed_by,
+            "approved_by": order.approved_by,
+            "rollback": order.back,
+        }
+        if happened.refused is not None:
+            body = {**by, "model": order.model, "refused": happened.refused}
+            alert = {"event": None, "kind": "model", "text": f"Not promoted: {happened.refused}."}
+            records = [self._of_model("model.refused", f"{rid}/model.refused", at_us, body)]
+            return Note(rid, orjson.dumps(records), alert)
+        body = {**by, "model": model._asdict()}
+        records = [self._of_model("model.promoted", f"{rid}/model.promoted", at_us, body)]
+        if happened.retired is not None:
+            gone = {**by, "model": happened.retired._asdict(), "for": model.id}
+            records.append(self._of_model("model.retired", f"{rid}/model.retired", at_us, gone))
+        told = f"{model.id} decides from now on, by {order.proposed_by} and {order.approved_by}."
+        return Note(rid, orjson.dumps(records), {"event": None, "kind": "model", "text": told})
+
+    def _of_model(self, kind: str, rid: str, at_us: int, body: Mapping[str, Any]) -> dict[str, Any]:
+        record = self._record(kind, rid, "", "", at_us, body, grade=1, case=None)
+        return {**record, "event": None, "subject": None}
+
     def learnt(self, learnt: Learnt) -> bytes:
         """One lesson, with the model after it."""
         label = learnt.label
@@ -238,3 +277,25 @@ def _hits(hits: Sequence[Hit]) -> list[dict[str, Any]]:
     return [
         {"rule": hit.rule.id, "values": [written(value) for value in hit.values]} for hit in hits
     ]
+
+
+def _scored(scored: Scored) -> dict[str, Any]:
+    """The model's word, what the others said, and why; numbers as their strings."""
+    body: dict[str, Any] = {
+        "score": scored.score,
+        "probability": repr(scored.probability),
+        "model": scored.model._asdict(),
+    }
+    if scored.scores is not None and len(scored.scores) > 1:
+        body["challengers"] = {
+            name: repr(value) for name, value in scored.scores.items() if name != scored.model.id
+        }
+    if scored.factors is not None:
+        body["factors"] = [
+            {
+                name: repr(value) if value.__class__ is float else value
+                for name, value in reason.items()
+            }
+            for reason in scored.factors
+        ]
+    return body

@@ -125,7 +125,7 @@ class Snapshots:
             (self._folder / model / f"{digest}.model").unlink(missing_ok=True)
 
 
-def _silent(_: Any) -> None:
+def nobody(_: Any) -> None:
     """Tell nobody."""
 
 
@@ -151,8 +151,8 @@ class Scoring:
         challengers: Mapping[str, Callable[[], Model]] | None = None,
         reasons: Callable[[Any, Values], list[Any]] | None = None,
         watch: Callable[[bytes | None], Watch] | None = None,
-        told: "Callable[[list[Promoted | Drifted]], None]" = _silent,
-        publish: Callable[[dict[str, Any]], None] = _silent,
+        told: "Callable[[list[Promoted | Drifted]], None]" = nobody,
+        publish: Callable[[dict[str, Any]], None] = nobody,
     ) -> None:
         self.new, self.load, self.snapshots = new, load, snapshots
         self.journal, self.tick_ns, self.sequenced = journal, tick_ns, sequenced

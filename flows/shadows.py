@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from flows.errors import Unregistered
 from flows.walk import ModelMark, Values
 from risk.labels import Known
 
@@ -144,7 +145,7 @@ class Shadow:
             return None
         try:
             model = load(raw)
-        except ValueError as wrong:
+        except (ValueError, Unregistered) as wrong:
             log.warning("%s: %s; it learns anew", kept.id, wrong)
             return None
         found = cls(model, files, tick_ns, kept=kept)

@@ -13,7 +13,7 @@ from redis.retry import Retry
 from flows import inlets
 from flows.inlets import LATENESS_US, RedisInlet, position_of
 from flows.scored import MemoryScoreds, Row
-from flows.walk import Described, HeardUntil, Spoken
+from flows.walk import Appointed, Described, HeardUntil, Spoken
 from risk import events, names
 from risk.labels import Known
 from tests import servers
@@ -400,11 +400,29 @@ def test_a_stopped_inlet_ends_each_of_its_streams(street: Street) -> None:
             part.next_batch()
 
 
-def test_there_is_a_part_for_each_partition_and_for_labels_and_answers(
+def test_there_is_a_part_for_each_partition_and_for_labels_answers_and_orders(
     client: "redis.Redis",
 ) -> None:
     inlet = RedisInlet(client, 3, SHARDS, RATES, lambda _: {}, MemoryScoreds(), lambda: 0)
-    assert inlet.list_parts() == ["events-0", "events-1", "events-2", "labels", "answers"]
+    events_parts = ["events-0", "events-1", "events-2"]
+    assert inlet.list_parts() == [*events_parts, "labels", "answers", "models"]
+
+
+def test_an_order_names_a_model_and_two_persons_and_one_that_does_not_is_a_dead_letter(
+    street: Street,
+) -> None:
+    part = street.part("models")
+    order = {
+        "proposal": "p1", "model": "binned", "proposed_by": "ana", "approved_by": "bo",
+        "approved": "2026-03-02T12:00:00.000000Z", "back": False,
+    }  # fmt: skip
+    street.client.xadd(names.MODELS, {"order": b"{}"})
+    position: Any = street.client.xadd(names.MODELS, {"order": orjson.dumps(order)})
+    (told,) = _take(part, 1)
+    assert told == Appointed(position.decode(), "p1", "binned", "ana", "bo", NOON_US, back=False)
+    assert part.snapshot() == position
+    assert street.dead() == [("unreadable", {"field": "rb:models", "needed": "a readable entry",
+                                             "got": "KeyError"})]  # fmt: skip
 
 
 def test_a_stream_is_trimmed_only_below_what_was_in_a_cut_ten_minutes_ago(
