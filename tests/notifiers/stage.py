@@ -108,14 +108,15 @@ class Flow:
             await ending.end([self._ledger])
         await self.redis.aclose()
 
-    async def bind(self, user: str, language: str = "en", kind: str = "xmpp") -> str:
+    async def bind(self, user: str, language: str = "en", kind: str = "xmpp", **more: Any) -> str:
+        """Bind a channel of this kind; `more` are further fields of it."""
         jid = f"{user}@{DOMAIN}"
         customer = TOKENS.token("customer", user)
         profile = {
             "language": language,
             "zone": "Asia/Shanghai",
             "channels": [
-                {"kind": kind, "address": sealed(jid.encode(), b"address"), "verified": True}
+                {"kind": kind, "address": sealed(jid.encode(), b"address"), "verified": True} | more
             ],
         }
         await self.redis.set(names.customer(customer), orjson.dumps(profile))
@@ -187,10 +188,10 @@ async def notifier(settings: NotifierSettings) -> AsyncIterator[asyncio.Event]:
 
 
 @contextlib.asynccontextmanager
-async def chatting(prosody: Prosody, user: str) -> AsyncIterator[CustomerClient]:
+async def chatting(prosody: Prosody, user: str, **how: Any) -> AsyncIterator[CustomerClient]:
     """A customer at their client."""
     client = CustomerClient(
-        f"{user}@{DOMAIN}/phone", f"pw-{user}", "127.0.0.1", prosody.settings.client_port
+        f"{user}@{DOMAIN}/phone", f"pw-{user}", "127.0.0.1", prosody.settings.client_port, **how
     )
     await client.connect()
     try:
