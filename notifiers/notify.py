@@ -32,7 +32,7 @@ from notifiers.plan import Plans
 from notifiers.records import Records
 from notifiers.room import Room
 from notifiers.term import Term
-from notifiers.wording import House, Wording
+from notifiers.wording import House, Wording, keep_sources
 from notifiers.xmpp import XmppAddress, XmppChannel
 from risk.privacy import Tokens
 
@@ -52,6 +52,8 @@ def _now() -> datetime:
 class NotifierSettings:
     """All that a notifier is told. Keys are 32 bytes each; nothing is read from the environment.
 
+    ``institutions`` are the bank's names by language; ``hosts`` may stand in texts as links, which
+    are read from ``templates`` and then from ``<data>/templates``.
     ``seal_key`` opens payees and addresses, ``answer_key`` makes the codes; ``transport_key`` seals
     what goes to the ledger's writer and ``web_key`` makes the tokens of page links (without them,
     the first two are used). ``links`` puts the page's link into a question; ``room`` is the
@@ -69,7 +71,9 @@ class NotifierSettings:
     transport_key: bytes = field(default=b"", repr=False)
     web_key: bytes = field(default=b"", repr=False)
     institution: str = "Bank"
+    institutions: Mapping[str, str] = field(default_factory=dict)
     callback: str = ""
+    hosts: frozenset[str] = frozenset()
     templates: Path = Path("config/templates")
     page: str = ""
     links: bool = False
@@ -95,8 +99,7 @@ async def run_notifier(
     """Run until `stop` is set. `leading` is set while this notifier leads."""
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    house = House(settings.institution, settings.callback, settings.page)
-    wording = Wording.load(settings.templates, house)
+    wording = _wording(settings)
     outbox = Outbox(settings.outbox)
     redis = Redis.from_url(
         settings.redis, protocol=2, socket_timeout=5.0, socket_connect_timeout=2.0
@@ -109,6 +112,17 @@ async def run_notifier(
     finally:
         await redis.aclose()
         outbox.close()
+
+
+def _wording(settings: NotifierSettings) -> Wording:
+    """Load the texts; one that may not be sent is told and left out, while another is there."""
+    house = House(settings.institution, settings.callback, settings.page, settings.institutions)
+    folders = [settings.templates, settings.data / "templates"]
+    wording, refused = Wording.load_good(folders, house, settings.hosts)
+    for one in refused:
+        log.error("texts: refused, and others are used in their place: %s", one)
+    keep_sources(wording, settings.data / "notifier" / "templates")
+    return wording
 
 
 async def _stand_by(
