@@ -200,6 +200,7 @@ def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
         public_url=settings.public_url,
         wait=timedelta(seconds=settings.wait_seconds),
         idempotency=timedelta(days=settings.idempotency_days),
+        binding_wait=timedelta(microseconds=rules.policy.binding_wait_us),
         policy_sha256=rules.sha256,
         page=demo,
         demo=demo,

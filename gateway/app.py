@@ -11,7 +11,17 @@ from typing import Any
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from gateway import accept, answers, challenges, customers, deadline, fetched, labels, webhook
+from gateway import (
+    accept,
+    answers,
+    bindings,
+    challenges,
+    customers,
+    deadline,
+    fetched,
+    labels,
+    webhook,
+)
 from gateway.board import Board
 from gateway.callers import Callers
 from gateway.devices import Credentials
@@ -59,6 +69,7 @@ async def serve(
         "label": labels.SCRIPT,
         "customer": customers.SCRIPT,
         "answer": answers.SCRIPT,
+        "bind": bindings.SCRIPT,
         "fetched": fetched.SCRIPT,
         "take": webhook.TAKE,
         "lead": webhook.LEAD,
@@ -233,6 +244,25 @@ def _application(
     reached = customers.Customers(
         parts.turns, parts.edge, parts.callers, ports, settings.push_allow
     )
+
+    async def take_in(raw: dict[str, Any]) -> None:
+        event = parts.intake.read(raw, "bank", os.urandom(16).hex(), replying=False)
+        if event is not None:
+            await parts.intake.acceptance.accept(event)
+
+    bound = bindings.Bindings(
+        turns=parts.turns,
+        edge=parts.edge,
+        edge_key=settings.edge_key,
+        callers=parts.callers,
+        pages=parts.pages,
+        customers=reached,
+        credentials=credentials,
+        passkeys=passkeys,
+        accept=take_in,
+        wait_us=int(settings.binding_wait.total_seconds() * 1_000_000),
+        ports=ports,
+    )
     app = web.Application(middlewares=[as_problems], client_max_size=settings.batch_bytes)
     live = Live(
         settings=settings,
@@ -251,6 +281,6 @@ def _application(
     health = Health(parts.turns, parts.replies, parts.board, parts.metrics)
     proofs = Proofs(parts.callers, parts.edge, parts.turns, parts.evidence, parts.readings)
     told = (heard, push, live, health, parts.pages)
-    for part in (calls, proofs, parts.labels, reached, asked, *told):
+    for part in (calls, proofs, parts.labels, reached, bound, asked, *told):
         app.add_routes(part.routes())
     return app

@@ -32,6 +32,8 @@ _FILES = (
     "live.css",
     "detail.js",
     "charts.js",
+    "enrol.html",
+    "enrol.js",
     "you.html",
     "you.js",
     "icon.svg",

@@ -51,6 +51,7 @@ class GatewaySettings:
     longest_wait: timedelta = timedelta(seconds=30)
     idempotency: timedelta = timedelta(days=7)
     label_memory: timedelta = timedelta(days=180)
+    binding_wait: timedelta = timedelta(hours=24)
     batch_bytes: int = 16 * 1024 * 1024
     batch_lines: int = 10_000
     policy_sha256: str = ""

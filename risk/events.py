@@ -169,7 +169,9 @@ class AccountChange(_Common):
     """A change to the customer's account."""
 
     type: Literal["account_change"]
-    change: Literal["phone", "password", "email", "device", "payee_added", "limit"]
+    change: Literal[
+        "phone", "password", "email", "device", "payee_added", "limit", "jid", "credential"
+    ]
     detail: Long | None = None
 
 

@@ -26,6 +26,7 @@ _PREFIX = {
     "device.id": "dev",
     "ip": "ip",
     "jid": "jid",
+    "duress": "drs",
     "id": "id",
 }
 
