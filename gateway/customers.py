@@ -1,14 +1,18 @@
 """How is a customer reached? Language, zone and channels, as the bank vouches for them.
 
 An address is sealed; who it belongs to is found by its token. Since when a channel is bound is
-kept with it, because a fresh binding may deny at once but confirm nothing for a while.
+kept with it, because a fresh binding may deny at once but confirm nothing for a while. What the
+bank says at first, when nothing was bound before, waits for nothing: there is no older channel
+that could be told. Every later change is told to all older channels.
 """
 
 import asyncio
 import re
 import unicodedata
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from importlib import resources
 from typing import Annotated, Any, Literal
 
@@ -31,9 +35,12 @@ from gateway.problems import Problem
 from gateway.records import caller, record
 from gateway.turns import Turns
 from risk import events, names
+from risk.calls import check_url
 
 SCRIPT = resources.files("gateway").joinpath("customer.lua").read_text()
 _JID = re.compile(r"^[^\s@/<>\"&':]{1,256}@[a-z0-9](?:[a-z0-9.-]{0,253}[a-z0-9])?$")
+_TELEPHONE = re.compile(r"^\+[1-9]\d{6,14}$")
+_FOUND_BY_ADDRESS = frozenset({"xmpp", "sms", "voice"})  # who answers there is known by it
 _TRIES = 5
 
 
@@ -45,22 +52,52 @@ def _zone(value: str) -> str:
     return value
 
 
-class Channel(BaseModel):
-    """One way to a customer; ``address`` is a bare JID for xmpp, and not needed for web."""
+class PushKeys(BaseModel):
+    """The keys of a subscription, as `PushSubscription.toJSON()` gives them (RFC 8291)."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
-    kind: Literal["xmpp", "web", "push"]
-    address: Annotated[str, StringConstraints(max_length=512)] = ""
+    p256dh: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{87}=?$")]
+    auth: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{22}(==)?$")]
+
+
+class Channel(BaseModel):
+    """One way to a customer; ``address`` is a bare JID for xmpp, and not needed for web.
+
+    For sms and voice it is a telephone number (E.164), for push the endpoint of a subscription,
+    which needs its ``keys`` too.
+    ``since`` is the bank's own word for how long it has known the channel to be the customer's.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    kind: Literal["xmpp", "web", "push", "sms", "voice"]
+    address: Annotated[str, StringConstraints(max_length=2048)] = ""
+    keys: PushKeys | None = None
     verified: bool = False
+    since: Annotated[datetime | None, Field(strict=False)] = None
 
     @model_validator(mode="after")
     def _address_fits(self) -> "Channel":
         if self.kind == "xmpp" and not _JID.match(bare(self.address)):
             raise ValueError("needed a bare JID such as anna@bank.example, without a resource")
-        if self.kind == "push" and not self.address.startswith("https://"):
-            raise ValueError("needed the https address of a push service")
+        if self.kind in {"sms", "voice"} and not _TELEPHONE.match(self.address):
+            raise ValueError("needed a telephone number such as +8613800138000")
+        if self.kind == "push" and self.keys is None:
+            raise ValueError("needed keys.p256dh and keys.auth of the browser's subscription")
+        if self.since is not None and self.since.tzinfo is None:
+            raise ValueError("needed a time with an offset in since")
         return self
+
+    @property
+    def reached_at(self) -> str:
+        """What is sealed for the notifier: for push the whole subscription."""
+        if self.kind == "xmpp":
+            return bare(self.address)
+        if self.keys is None:
+            return self.address
+        whole = {"endpoint": self.address, "keys": self.keys.model_dump()}
+        return orjson.dumps(whole).decode()
 
 
 class Customer(BaseModel):
@@ -71,6 +108,7 @@ class Customer(BaseModel):
     language: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")]
     zone: Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)]
     channels: Annotated[tuple[Channel, ...], Field(max_length=16, strict=False)]
+    ladder: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")] | None = None
 
 
 def bare(address: str) -> str:
@@ -78,14 +116,43 @@ def bare(address: str) -> str:
     return unicodedata.normalize("NFKC", address).strip().lower()
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a change left: the channels now and before, and whether any came or went."""
+
+    channels: list[dict[str, Any]]
+    before: list[dict[str, Any]]
+    changed: bool
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A customer as it is to stand, with the addresses that came in clear, by their mark."""
+
+    stands: dict[str, Any]
+    clear: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+Tell = Callable[[str, str, str, int], Any]
+
+
 class Customers:
     """Takes from the bank how its customers are reached."""
 
-    def __init__(self, turns: Turns, edge: Edge, callers: Callers, ports: GatewayPorts) -> None:
+    def __init__(
+        self,
+        turns: Turns,
+        edge: Edge,
+        callers: Callers,
+        ports: GatewayPorts,
+        push_allow: Collection[str] = (),
+    ) -> None:
+        self._push_allow = push_allow
         self._turns = turns
         self._edge = edge
         self._callers = callers
         self._clock = ports.clock
+        self.changed: Tell | None = None  # told (own id, `jid`, how, when) of each later change
 
     def routes(self) -> list[web.RouteDef]:
         return [web.put("/v1/customers/{id}", self.put)]
@@ -98,70 +165,152 @@ class Customers:
             got = [events.Problem("id", "at most 128 characters", f"{len(own_id)} characters")]
             raise events.Refused(got)
         said = _read(await json_of(request))
+        self._refuse_inside(said)
         customer = self._edge.customer_of(own_id)
+        now_us = self._clock()
+
+        def draft(stored: Mapping[str, Any], waits: bool) -> _Draft:
+            known = {_mark(channel): channel for channel in stored.get("channels", ())}
+            made = _Draft({"language": said.language, "zone": said.zone, "channels": []})
+            if said.ladder is not None:
+                made.stands["ladder"] = said.ladder
+            for channel in said.channels:
+                fresh = self.channel(channel, now_us, waits=waits)
+                was = known.get(_mark(fresh))
+                same = was is not None and was["verified"] == fresh["verified"]
+                made.stands["channels"].append(was if same else fresh)
+                made.clear[_mark(fresh)] = channel.address
+            return made
+
+        done = await self.change(customer, draft, caller(role), now_us)
+        if done.changed and done.before and self.changed is not None:
+            await self.changed(own_id, "jid", "put", now_us)
+        keys = ("kind", "verified", "bound", "waits")
+        shown = [{key: one.get(key) for key in keys} for one in done.channels]
+        body = {"id": own_id, "language": said.language, "zone": said.zone, "channels": shown}
+        return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+    def _refuse_inside(self, said: Customer) -> None:
+        """A push endpoint is called by us: none that leads into the network."""
+        for number, channel in enumerate(said.channels):
+            if channel.kind == "push":
+                try:
+                    check_url(channel.address, self._push_allow, "push")
+                except ValueError as wrong:
+                    needed = "the https address of a public push service"
+                    where = f"channels.{number}.address"
+                    raise events.Refused([events.Problem(where, needed, "another")]) from wrong
+
+    async def bind(
+        self, customer: str, channel: Channel, actor: Mapping[str, str], now_us: int
+    ) -> Changed:
+        """Add one channel to a customer; the others stay as they are."""
+
+        def draft(stored: Mapping[str, Any], waits: bool) -> _Draft:
+            fresh = self.channel(channel, now_us, waits=waits)
+            there = _with_language(stored)
+            kept = [one for one in there["channels"] if _mark(one) != _mark(fresh)]
+            made = _Draft({**there, "channels": [*kept, fresh]})
+            made.clear[_mark(fresh)] = channel.address
+            return made
+
+        return await self.change(customer, draft, actor, now_us)
+
+    async def unbind(
+        self, customer: str, kind: str, token: str, actor: Mapping[str, str], now_us: int
+    ) -> Changed:
+        """Take one channel away; 404 where it is not bound."""
+
+        def draft(stored: Mapping[str, Any], waits: bool) -> _Draft:
+            there = _with_language(stored)
+            kept = [one for one in there["channels"] if _mark(one) != (kind, token)]
+            if len(kept) == len(there["channels"]):
+                raise Problem("not_found", "No such binding of this customer is known")
+            return _Draft({**there, "channels": kept})
+
+        return await self.change(customer, draft, actor, now_us)
+
+    async def stored(self, customer: str) -> dict[str, Any]:
+        """A customer as it stands; empty for one that nothing was said of."""
+        raw = await self._turns.ask("GET", names.customer(customer))
+        found: dict[str, Any] = orjson.loads(raw) if raw else {}
+        return found
+
+    async def bound_before(self, customer: str) -> bool:
+        """Whether anything at all is bound to a customer."""
+        if (await self.stored(customer)).get("channels"):
+            return True
+        return bool(await self._turns.ask("SCARD", names.credentials(customer)))
+
+    async def change(
+        self,
+        customer: str,
+        draft: Callable[[Mapping[str, Any], bool], _Draft],
+        actor: Mapping[str, str],
+        now_us: int,
+    ) -> Changed:
+        """Write what ``draft`` makes of what stands; put it on record, and tell older channels."""
+        key = names.customer(customer)
         for _ in range(_TRIES):
-            channels = await self._write(customer, said, role)
-            if channels is not None:
-                shown = [{key: c[key] for key in ("kind", "verified", "bound")} for c in channels]
-                body = {
-                    "id": own_id,
-                    "language": said.language,
-                    "zone": said.zone,
-                    "channels": shown,
-                }
-                return web.Response(body=orjson.dumps(body), content_type="application/json")
+            was = await self._turns.ask("GET", key) or b""
+            stored = orjson.loads(was) if was else {}
+            before = _channels(was)
+            keyed = await self._turns.ask("SCARD", names.credentials(customer))
+            made = draft({**stored, "channels": before}, bool(before or keyed))
+            channels = made.stands["channels"]
+            come, gone = _news(before, channels)
+            records = [
+                self._record("binding.added", customer, one, actor, now_us, made.clear[_mark(one)])
+                for one in come
+            ]
+            records += [
+                self._record("binding.removed", customer, one, actor, now_us) for one in gone
+            ]
+            telling = telling_of(customer, before, come, gone, now_us) if come or gone else None
+            away = {one["token"] for one in gone} - {one["token"] for one in come}
+            answer = await self._turns.run(
+                "customer",
+                key,
+                was,
+                orjson.dumps(made.stands),
+                customer,
+                names.AUDIT,
+                orjson.dumps(records) if records else "",
+                names.TELLINGS,
+                orjson.dumps(telling) if telling else "",
+                sum(one["kind"] in _FOUND_BY_ADDRESS and one["token"] in away for one in gone),
+                *[
+                    names.jid(one["token"])
+                    for one in gone
+                    if one["kind"] in _FOUND_BY_ADDRESS and one["token"] in away
+                ],
+                *[
+                    names.jid(one["token"])
+                    for one in channels
+                    if one["kind"] in _FOUND_BY_ADDRESS
+                ],
+            )
+            if answer == b"taken":
+                raise Problem(
+                    "bound_elsewhere",
+                    "An address of these is bound to another customer; unbind it there first",
+                )
+            if answer == b"ok":
+                return Changed(channels, before, bool(come or gone))
             await asyncio.sleep(0.01)
         raise Problem("away", "The customer is being changed by others at once; try again.")
 
-    async def _write(self, customer: str, said: Customer, role: str) -> list[dict[str, Any]] | None:
-        """Write once; None where someone else wrote between reading and writing."""
-        now_us = self._clock()
-        key = names.customer(customer)
-        was = await self._turns.ask("GET", key) or b""
-        before = {_mark(channel): channel for channel in _channels(was)}
-        channels, records = [], []
-        for channel in said.channels:
-            made = self._channel(channel, now_us)
-            known = before.pop(_mark(made), None)
-            if known is not None and known["verified"] == made["verified"]:
-                made = known
-            else:
-                records.append(self._record("binding.added", customer, made, role, now_us, channel))
-            channels.append(made)
-        records += [
-            self._record("binding.removed", customer, gone, role, now_us)
-            for gone in before.values()
-        ]
-        gone = [names.jid(c["token"]) for c in before.values() if c["kind"] == "xmpp"]
-        come = [names.jid(c["token"]) for c in channels if c["kind"] == "xmpp"]
-        stands = {"language": said.language, "zone": said.zone, "channels": channels}
-        answer = await self._turns.run(
-            "customer",
-            key,
-            was,
-            orjson.dumps(stands),
-            customer,
-            names.AUDIT,
-            orjson.dumps(records) if records else "",
-            len(gone),
-            *gone,
-            *come,
-        )
-        if answer == b"taken":
-            raise Problem(
-                "bound_elsewhere",
-                "An address of these is bound to another customer; unbind it there first",
-            )
-        return channels if answer == b"ok" else None
-
-    def _channel(self, channel: Channel, now_us: int) -> dict[str, Any]:
+    def channel(self, channel: Channel, now_us: int, *, waits: bool) -> dict[str, Any]:
+        """A channel as it is kept: sealed, with its token, and since when it is bound."""
         address = bare(channel.address) if channel.kind == "xmpp" else channel.address
+        since_us = now_us if channel.since is None else min(now_us, events.micros(channel.since))
         return {
             "kind": channel.kind,
-            "address": self._edge.seal_address(address),
+            "address": self._edge.seal_address(channel.reached_at),
             "token": self._edge.tokens.token("jid", address),
             "verified": channel.verified,
-            "bound": events.rfc3339(now_us),
+            "bound": events.rfc3339(since_us),
+            "waits": waits,
         }
 
     def _record(
@@ -169,13 +318,13 @@ class Customers:
         kind: str,
         customer: str,
         made: Mapping[str, Any],
-        role: str,
+        actor: Mapping[str, str],
         now_us: int,
-        channel: Channel | None = None,
+        address: str = "",
     ) -> dict[str, Any]:
         personal = {}
-        if channel is not None and channel.address:
-            personal["address"] = self._edge.personal("address", channel.address, customer)
+        if address:
+            personal["address"] = self._edge.personal("address", address, customer)
         return record(
             kind,
             f"customers/{customer}/{kind}/{made['kind']}.{made['token']}.{now_us}",
@@ -183,16 +332,52 @@ class Customers:
             case=None,
             event=None,
             subject=customer,
-            actor=caller(role),
+            actor=actor,
             at_us=now_us,
             body={
                 "channel": made["kind"],
                 "token": made["token"],
                 "verified": made["verified"],
                 "bound": made["bound"],
+                "waits": bool(made.get("waits", True)),
             },
             personal=personal,
         )
+
+
+def telling_of(
+    customer: str,
+    older: Sequence[Mapping[str, Any]],
+    come: Sequence[Mapping[str, Any]],
+    gone: Sequence[Mapping[str, Any]],
+    now_us: int,
+) -> dict[str, Any] | None:
+    """What all older channels are told of a change; None where there is no older one."""
+    to = [{"kind": one["kind"], "address": one["address"]} for one in older if one["verified"]]
+    if not to:
+        return None
+    return {
+        "v": 1,
+        "customer": customer,
+        "added": [one["kind"] for one in come],
+        "removed": [one["kind"] for one in gone],
+        "at": events.rfc3339(now_us),
+        "to": to,
+    }
+
+
+def _news(
+    before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What came and what went; one that was bound anew only came."""
+    stayed = {_mark(one): one for one in before}
+    come = [one for one in after if stayed.get(_mark(one)) != one]
+    there = {_mark(one) for one in after}
+    return come, [one for one in before if _mark(one) not in there]
+
+
+def _with_language(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {"language": "en", "zone": "UTC", "channels": [], **stored}
 
 
 def _read(raw: Any) -> Customer:

@@ -57,8 +57,17 @@ def test_the_same_again_binds_nothing_anew_and_what_is_not_named_goes(
             await bank.call("PUT", "/v1/customers/C-1", moved, role="bank")
             old = names.jid(TOKENS.token("jid", "anna@bank.example"))
             assert await bank.redis.get(old) is None
-            kinds = sorted(record["kind"] for record in await bank.records())
-            assert kinds == ["binding.added"] * 3 + ["binding.removed"] * 2
+            told = [r for r in await bank.records() if r["kind"].startswith("binding.")]
+            assert sorted(record["kind"] for record in told) == (
+                ["binding.added"] * 3 + ["binding.removed"] * 2
+            )
+            assert [record["body"]["waits"] for record in told] == [
+                False,
+                False,
+                True,
+                False,
+                False,
+            ]
 
     asyncio.run(story())
 
