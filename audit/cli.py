@@ -252,6 +252,7 @@ def _export(chosen: argparse.Namespace) -> int:
     from audit.export import export_case
 
     policy = None if chosen.policy is None else chosen.policy.read_bytes()
+    _put_export_first(chosen)
     export_case(
         chosen.data,
         chosen.case,
@@ -262,6 +263,34 @@ def _export(chosen: argparse.Namespace) -> int:
     )
     _say(chosen.out)
     return 0
+
+
+def _put_export_first(chosen: argparse.Namespace) -> None:
+    """Nothing is handed out that is not on record: while no writer runs, this is the writer."""
+    import getpass
+
+    from audit.leaf import FORMAT, utc_text
+    from audit.read import head
+    from audit.writer import Ledger, wall_clock
+
+    bank, _, rest = str(head(chosen.data)["origin"]).partition("/ringback/")
+    tenant = rest.split("/")[0]
+    now = wall_clock()
+    record = {
+        "v": FORMAT,
+        "kind": "export",
+        "rid": f"cli/{now}/{os.getpid()}/export",
+        "tenant": tenant,
+        "actor": {"type": "person", "id": f"account.{getpass.getuser()}", "role": "operator"},
+        "at": utc_text(now),
+        "body": {"case": chosen.case, "fields": chosen.disclose},
+        "grade": 1,
+    }
+    ledger = Ledger(chosen.data, origin_bank=bank, tenant=tenant, transport_key=bytes(32))
+    try:
+        ledger.append_many([record])
+    finally:
+        ledger.close()
 
 
 def _verify_bundle(chosen: argparse.Namespace) -> int:

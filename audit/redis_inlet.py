@@ -124,7 +124,7 @@ class Inlet:
         self._ledger.tick()
         answer, self._gathered = self._gathered, None
         if not answer:
-            position = {STREAM: self._ledger.stream_id}
+            position: Any = {STREAM: self._ledger.stream_id}
             answer = self._redis.xread(position, count=READ_ENTRIES, block=block_ms)
         if not answer:
             return 0

@@ -199,6 +199,7 @@ def backfill(
 
 
 app.add_typer(rules_app, name="rules")
+app.add_typer(templates_app, name="templates")
 dead = typer.Typer(no_args_is_help=True, help="Dead letters: what could not be taken, and why.")
 app.add_typer(dead, name="dead")
 
@@ -285,10 +286,14 @@ def audit(context: typer.Context) -> None:
     """The evidence: `ringback audit verify PATH`, `prove`, ...; the same as `python -m audit`.
 
     Two more here, which need Redis too: `ringback audit reconcile [--data DIR] [--json]`, and
-    `ringback audit review [--data DIR] [--every MINUTES] [--json]`.
+    `ringback audit review [--data DIR] [--every MINUTES] [--json]`. `export` is on record first.
     """
     if context.args[:1] == ["reconcile"]:
         raise typer.Exit(_reconcile(context.args[1:]))
+    if context.args[:1] == ["export"]:
+        from flows.reading import export
+
+        raise typer.Exit(export(context.args[1:], VAR))
     if context.args[:1] == ["review"]:
         from flows.review import command
 
@@ -296,6 +301,22 @@ def audit(context: typer.Context) -> None:
     from audit.cli import main as audit_main
 
     raise typer.Exit(audit_main(context.args))
+
+
+case = typer.Typer(no_args_is_help=True, help="Cases, as the ledger tells them.")
+app.add_typer(case, name="case")
+
+
+@case.command(
+    "show",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def case_show(context: typer.Context) -> None:
+    """Show a case's records, once the reading is on record: `case show ID [--disclose PATH]`."""
+    from flows.reading import show_case
+
+    raise typer.Exit(show_case(context.args, VAR))
 
 
 def _reconcile(args: list[str]) -> int:
