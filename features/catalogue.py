@@ -210,16 +210,21 @@ class Catalogue:
         """What was declared, by name."""
         return {one.name: one for one in self.declarations.sentences}
 
-    def needed(self, names: Collection[str], since: Mapping[str, int] | None = None) -> Catalogue:
-        """The same, counting of those on demand the named ones alone.
+    def needed(self, names: Collection[str]) -> Catalogue:
+        """The same, counting of those on demand the named ones alone."""
+        told = self.declarations.sentences
+        active = [one for one in told if not one.demand or one.name in names]
+        return self._counting(active, {})
 
-        ``since``: of each of its ``tracks`` the stamp with which it counts.
-        """
-        told = self.declarations
-        active = [one for one in told.sentences if not one.demand or one.name in names]
+    def stamped(self, since: Mapping[str, int]) -> Catalogue:
+        """The same, with the stamps of its ``tracks``: when each began to count."""
+        told = self.declarations.sentences
+        return self._counting([one for one in told if one.name in self.counted], since)
+
+    def _counting(self, active: Sequence[Sentence], since: Mapping[str, int]) -> Catalogue:
         return replace(
             self,
-            describers=_describers(active, told.forgotten_after, since or {}),
+            describers=_describers(active, self.declarations.forgotten_after, since),
             counted=frozenset(BY_NAME) | {one.name for one in active},
         )
 

@@ -10,7 +10,9 @@ from bytewax.outputs import Sink
 
 from config.rule_files import read_rule_file, rule_files
 from config.settings import HERE, Settings, read_rates, read_yaml
-from features import catalogue, surface
+from features import surface
+from features.catalogue import DESCRIBERS, Catalogue
+from flows.catalogue import read_catalogue
 from flows.describe import Profile, Ticker, Tier
 from flows.effects import Effects
 from flows.errors import BadSettings
@@ -50,7 +52,7 @@ def read_rule_set(settings: Settings, data: Path | None = None) -> RuleSet:
     """
     places, policy = rule_places(data), own_file("policy.yaml", data)
     rates = read_rates(own_file("rates.yaml", data), settings.base_currency)
-    known = vocabulary(catalogue.BY_NAME, settings.base_currency)
+    known = vocabulary(read_catalogue(data).by_name, settings.base_currency)
     documents: list[dict[str, Any]] = []
     read: tuple[Rule, ...] = ()
     for path in places:
@@ -70,6 +72,11 @@ def of_itself(moment: Moment) -> Values:
     return dict(surface.describe(moment))
 
 
+def counted(rules: RuleSet, data: Path | None = None) -> Catalogue:
+    """The features to count: built in, declared, and those on demand that a rule names."""
+    return read_catalogue(data).needed({name for rule in rules.rules for name in rule.names})
+
+
 @dataclass(frozen=True)
 class Parts:
     """What differs between the live flow and a replay."""
@@ -85,6 +92,7 @@ class Parts:
     tick_ns: Ticker
     nonce_key: bytes
     sequenced: bool = False
+    catalogue: Catalogue | None = None  # None: the built-in features alone
     registry: Registry | None = None
     told: Callable[[list[Promoted | Drifted]], None] = nobody
     publish: Callable[[dict[str, Any]], None] = nobody
@@ -105,7 +113,7 @@ def stages(settings: Settings, rules: RuleSet, parts: Parts) -> Stages:
 
     engine = settings.engine
     tiers = []
-    for describer in catalogue.DESCRIBERS:
+    for describer in parts.catalogue.describers if parts.catalogue else DESCRIBERS:
         cabinet: Cabinet[Profile] = Cabinet(
             describer.key,
             parts.store,

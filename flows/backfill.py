@@ -24,7 +24,7 @@ from flows.errors import FlowError
 from flows.files import FileInlet
 from flows.fraud import fraud
 from flows.lessons import Lessons
-from flows.live import lay_cut, next_generation, settle_layout, wall_us
+from flows.live import lay_cut, next_generation, settle_layout, settled, wall_us
 from flows.outlet import Watch
 from flows.parts import House, edge_of
 from flows.records import Recorder
@@ -99,6 +99,7 @@ def backfill(
         now_us=lambda moment: moment.accepted_us if moment else 0,
         tick_ns=time.perf_counter_ns,
         nonce_key=house.secrets.nonce_key,
+        catalogue=settled(client, rules, house.data),
         registry=assemble.registry_of(house.data),
     )
     settings = house.settings.model_copy(update={"mode": "backfill"})

@@ -19,7 +19,9 @@ from bytewax._bytewax import cluster_main, init_db_dir
 from bytewax.recovery import RecoveryConfig
 
 from config.settings import Settings
+from features.catalogue import Catalogue
 from flows import assemble
+from flows.catalogue import settle_catalogue
 from flows.effects import Note, RedisEffects
 from flows.errors import BadSettings
 from flows.fraud import fraud
@@ -35,6 +37,7 @@ from flows.scored import SqliteScoreds
 from flows.secrets import Secrets
 from risk import names
 from risk.events import Moment
+from risk.policy import RuleSet
 
 FORMAT = "1"
 RECOVERY_PARTITIONS = 4
@@ -71,6 +74,12 @@ def settle_layout(client: "redis.Redis", settings: Settings) -> None:
                 f"engine.{name}: this data directory was laid out with {stands.decode()}, the "
                 f"settings say {value}; set it back, or start with a new data directory"
             )
+
+
+def settled(client: "redis.Redis", rules: RuleSet, data: Path) -> Catalogue:
+    """The features to count, each with the time since which it counts."""
+    counted = assemble.counted(rules, data)
+    return counted.stamped(settle_catalogue(client, counted, wall_us))
 
 
 def lay_cut(data: Path) -> Path:
@@ -165,6 +174,7 @@ def run_flow(
         now_us=_at_the_clock,
         tick_ns=time.perf_counter_ns,
         nonce_key=secrets.nonce_key,
+        catalogue=settled(client, rules, data),
         registry=assemble.registry_of(data),
         told=told,
         publish=publish,

@@ -20,6 +20,7 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax.testing import run_main
 
 from config.settings import Settings
+from features.catalogue import Catalogue
 from flows import assemble
 from flows.columns import Columns
 from flows.effects import PlainEffects
@@ -401,6 +402,7 @@ def replay(
     progress: Callable[[int], None] | None = None,
     pace: Callable[[int], float] | None = None,
     answers: SimulatedAnswers | None = None,
+    catalogue: Catalogue | None = None,
 ) -> float:
     """Run the flow over facts; gives the seconds that it took. The tally is filled.
 
@@ -436,6 +438,7 @@ def replay(
         tick_ns=time.perf_counter_ns,
         nonce_key=nonce_key,
         sequenced=True,
+        catalogue=catalogue,
     )
     stages = assemble.stages(settings, rules, parts)
     flow = fraud(changed(stages, judge=_silent(stages.judge)))

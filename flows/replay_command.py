@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from flows import columns as tables
-from flows.assemble import read_rule_set
+from flows.assemble import counted, read_rule_set
 from flows.errors import BadSettings
 from flows.files import count_events
 from flows.ledger_process import LedgerProcess
@@ -168,6 +168,7 @@ def replay_file(
                 tally,
                 rules=rules,
                 nonce_key=secrets.nonce_key,
+                catalogue=counted(rules, data),
                 keep=ledger.keep if ledger else None,
                 durable=ledger.close if ledger else None,
                 models=out / "models" if out else None,

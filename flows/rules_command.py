@@ -26,13 +26,13 @@ def combined(file: Path | None, data: Path | None) -> tuple[list[Any], list[str]
     """The rules that count with those of ``file`` in place of theirs: rules, new ids, refusals."""
     from config.rule_files import read_rule_file, rule_files
     from config.settings import BadConfig
-    from features import catalogue
     from flows.assemble import rule_places
+    from flows.catalogue import read_catalogue
     from risk.rules import BadRules, Rule, read_rules, vocabulary
 
     if file is not None and not file.exists():
         raise BadSettings(f"rules: needed a file or a folder, got {file}, which is none")
-    known = vocabulary(catalogue.BY_NAME, settings_of(data).base_currency)
+    known = vocabulary(read_catalogue(data).by_name, settings_of(data).base_currency)
     refused: list[str] = []
     mine: list[dict[str, Any]] = []
     places = rule_places(data)

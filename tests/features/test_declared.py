@@ -464,7 +464,7 @@ _OTHER = "sum amount per customer x payee in 7d"
 def _of(*lines: str, since: dict[str, int] | None = None) -> Catalogue:
     text = "version: 1\nfilters: {small: amount <= 100}\nfeatures:\n"
     made = catalogue((text + "".join(f"  - {line}\n" for line in lines), "features.yaml"))
-    return made.needed((), since)
+    return made.stamped(since or {})
 
 
 def _card(found: Catalogue) -> Describer:
