@@ -29,10 +29,14 @@ class _Part(BaseModel):
 
 
 class Institution(_Part):
-    """How the bank names itself, and the number a customer may call back."""
+    """How the bank names itself, and the number a customer may call back.
+
+    ``hosts`` are the bank's own hosts that a text to a customer may link to.
+    """
 
     name: dict[str, str] = {"en": "Example Bank", "zh-CN": "示例银行"}
     callback: str = "+86 10 5550 0199"
+    hosts: tuple[str, ...] = ()
 
 
 class Engine(_Part):

@@ -14,6 +14,7 @@ from audit.errors import AuditError
 from config.settings import BadConfig
 from flows.errors import FlowError
 from flows.rules_command import rules_app
+from flows.templates_command import app as templates_app
 
 app = typer.Typer(
     no_args_is_help=True,

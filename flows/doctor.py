@@ -7,9 +7,12 @@ from typing import Any
 import psutil
 import redis
 
+from config.settings import HERE
 from flows.live import wall_us
 from flows.parts import House
 from flows.redis_server import weaknesses
+from flows.templates_command import hosts_of, in_use
+from notifiers.templates_lint import lint
 from risk import names
 
 _FULL = 0.95
@@ -19,7 +22,7 @@ _LEDGER_LAG = 10_000
 
 def examine(house: House) -> list[str]:
     """Look at a data directory and what runs over it; gives findings, none where all is well."""
-    found = [*_disk(house.data), *_secrets(house.data), *_processes(house)]
+    found = [*_disk(house.data), *_secrets(house.data), *_texts(house), *_processes(house)]
     try:
         client = redis.Redis.from_url(house.redis_url, socket_connect_timeout=2.0)
         client.ping()
@@ -44,6 +47,16 @@ def _secrets(data: Path) -> list[str]:
         if path.is_file() and path.stat().st_mode & 0o077
     ]
     return [f"secrets/{name} is readable by others: chmod 600 it" for name in loose]
+
+
+def _texts(house: House) -> list[str]:
+    """What the bank says to customers, and may not."""
+    hosts = hosts_of(house.settings)
+    return [
+        f"{finding}: mend it; until then another text is used (ringback templates lint)"
+        for path in in_use(HERE / "templates", house.data)
+        for finding in lint(str(path), path.read_bytes(), hosts)
+    ]
 
 
 def _processes(house: House) -> list[str]:

@@ -17,6 +17,7 @@ from flows.live import Place, run_flow, wall_us
 from flows.redis_server import PrivateRedis
 from flows.redis_state import script
 from flows.secrets import Secrets, named_key, read_secrets
+from flows.templates_command import hosts_of
 from gateway.edge import Edge
 from risk.failing import FailDecision, FailLimits, Spent, fail_policy
 from risk.push import public_text, vapid_key
@@ -296,7 +297,9 @@ def notify(house: House, page: str) -> None:
         transport_key=secrets.transport_key,
         web_key=secrets.web_key,
         institution=settings.institution.name["en"],
+        institutions=settings.institution.name,
         callback=settings.institution.callback,
+        hosts=hosts_of(settings),
         templates=HERE / "templates",
         page=page,
         links=settings.xmpp.links,
