@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from features import logistic, trees
+from features.calibrate import Calibrated
 from features.logistic import PlainRegression
 from features.model import INPUTS, BinnedRegression, Model, ModelError, opened
 from features.trees import Forest, HoeffdingTree
@@ -50,13 +51,13 @@ def _recipe(
 
 MODELS: tuple[Recipe, ...] = (
     _recipe(
-        lambda: BinnedRegression("binned", INPUTS),
-        BinnedRegression.load,
+        lambda: Calibrated(BinnedRegression("binned", INPUTS)),
+        lambda stored: Calibrated.load(stored, BinnedRegression.load),
         "logistic regression over binned features, each by itself",
     ),
     _recipe(
-        lambda: BinnedRegression("binned_crossed", INPUTS, crosses=CROSSES),
-        BinnedRegression.load,
+        lambda: Calibrated(BinnedRegression("binned_crossed", INPUTS, crosses=CROSSES)),
+        lambda stored: Calibrated.load(stored, BinnedRegression.load),
         "the same with pairs of features",
     ),
     _recipe(
