@@ -45,7 +45,7 @@ SCRIPT = resources.files("gateway").joinpath("bind.lua").read_text()
 OPEN_SECONDS = 1_800
 KEPT_SECONDS = 86_400
 _STAFF = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$"
-_CHANNELS = ("xmpp", "web", "push")
+_CHANNELS = ("xmpp", "web", "push", "sms", "voice")
 
 Staff = Annotated[str, StringConstraints(pattern=_STAFF)]
 Body = TypeVar("Body", bound=BaseModel)
@@ -56,13 +56,15 @@ class Wanted(BaseModel):
     """What is to be bound, and on whose word.
 
     ``factor`` names what the bank's system checked, ``staff`` is the number of a person there.
-    ``address`` is a channel's, ``key`` the public JWK of a device key.
+    ``address`` is a channel's (and ``keys`` a push subscription's), ``key`` the public JWK of a
+    device key.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
-    kind: Literal["xmpp", "web", "push", "passkey", "device"]
-    address: Annotated[str, StringConstraints(max_length=512)] = ""
+    kind: Literal["xmpp", "web", "push", "sms", "voice", "passkey", "device"]
+    address: Annotated[str, StringConstraints(max_length=2048)] = ""
+    keys: dict[str, str] | None = None
     key: dict[str, Any] | None = None
     name: Annotated[str, StringConstraints(max_length=40)] = ""
     factor: Annotated[str, StringConstraints(max_length=40)] = ""
@@ -133,11 +135,13 @@ class Bindings:
         wanted = _read(Wanted, await json_of(request))
         own_id, customer = self._customer(request)
         approval = self._approval(role, wanted)
-        now_us, device = self._clock(), None
+        now_us, device, channel = self._clock(), None, ""
         if wanted.kind == "device":
             device = _device(wanted.key)
-        elif wanted.kind != "passkey":
-            _channel(wanted)  # refused now rather than after the second word
+        elif wanted.kind != "passkey":  # refused now rather than after the second word
+            made = _channel(wanted.model_dump(include={"kind", "address", "keys"}))
+            self._customers.check(made, "address")
+            channel = made.model_dump_json(include={"kind", "address", "keys"})
         binding: dict[str, Any] = {
             "v": 1,
             "id": "bn_" + secrets.token_hex(12),
@@ -145,7 +149,7 @@ class Bindings:
             "own": self._edge.seal_address(own_id),
             "kind": wanted.kind,
             "name": wanted.name,
-            "address": self._edge.seal_address(wanted.address),
+            "channel": self._edge.seal_address(channel),
             "device": device,
             "by": [[approval.kind, approval.id]],
             "state": "waiting",
@@ -212,8 +216,7 @@ class Bindings:
             await self._enrol(bound, was, credential, 0, now_us)
             token = credential.id
         else:
-            channel = Channel(kind=binding["kind"], address=self._opened(binding["address"]),
-                              verified=True)  # fmt: skip
+            channel = _channel(orjson.loads(self._opened(binding["channel"])) | {"verified": True})
             actor = _actor(binding["by"])
             done = await self._customers.bind(binding["customer"], channel, actor, now_us)
             await self._turns.ask("SET", key, orjson.dumps(bound), "EX", KEPT_SECONDS)
@@ -542,9 +545,9 @@ def _device(jwk: Any) -> dict[str, str]:
     return {"id": ident, "der": signed.b64(der), "algorithm": algorithm}
 
 
-def _channel(wanted: Wanted) -> Channel:
+def _channel(told: dict[str, Any]) -> Channel:
     try:
-        return Channel.model_validate({"kind": wanted.kind, "address": wanted.address})
+        return Channel.model_validate(told)
     except ValidationError as wrong:
         said = wrong.errors(include_url=False)[0]["msg"].removeprefix("Value error, needed ")
         raise events.Refused([events.Problem("address", said, "something else")]) from None

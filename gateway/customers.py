@@ -61,12 +61,23 @@ class PushKeys(BaseModel):
     auth: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{22}(==)?$")]
 
 
+class Consent(BaseModel):
+    """What the customer agreed to: the bank's own record of it, and whether it still holds."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    state: Literal["given", "withdrawn"] = "given"
+
+
 class Channel(BaseModel):
     """One way to a customer; ``address`` is a bare JID for xmpp, and not needed for web.
 
     For sms and voice it is a telephone number (E.164), for push the endpoint of a subscription,
     which needs its ``keys`` too.
     ``since`` is the bank's own word for how long it has known the channel to be the customer's.
+    ``seal_to`` is the public key (X25519, base64url) of an own client on xmpp: with it, what is
+    asked is readable there alone. A channel whose ``consent`` is withdrawn is not used.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
@@ -76,6 +87,8 @@ class Channel(BaseModel):
     keys: PushKeys | None = None
     verified: bool = False
     since: Annotated[datetime | None, Field(strict=False)] = None
+    seal_to: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_-]{43})?$")] = ""
+    consent: Consent | None = None
 
     @model_validator(mode="after")
     def _address_fits(self) -> "Channel":
@@ -85,6 +98,8 @@ class Channel(BaseModel):
             raise ValueError("needed a telephone number such as +8613800138000")
         if self.kind == "push" and self.keys is None:
             raise ValueError("needed keys.p256dh and keys.auth of the browser's subscription")
+        if self.seal_to and self.kind != "xmpp":
+            raise ValueError("needed no seal_to but for xmpp, where an own client may have a key")
         if self.since is not None and self.since.tzinfo is None:
             raise ValueError("needed a time with an offset in since")
         return self
@@ -177,8 +192,10 @@ class Customers:
             for channel in said.channels:
                 fresh = self.channel(channel, now_us, waits=waits)
                 was = known.get(_mark(fresh))
-                same = was is not None and was["verified"] == fresh["verified"]
-                made.stands["channels"].append(was if same else fresh)
+                keys = ("verified", "seal_to")
+                if was is not None and all(was.get(one) == fresh.get(one) for one in keys):
+                    fresh = {**was, "consent": fresh["consent"]}
+                made.stands["channels"].append(fresh)
                 made.clear[_mark(fresh)] = channel.address
             return made
 
@@ -193,13 +210,16 @@ class Customers:
     def _refuse_inside(self, said: Customer) -> None:
         """A push endpoint is called by us: none that leads into the network."""
         for number, channel in enumerate(said.channels):
-            if channel.kind == "push":
-                try:
-                    check_url(channel.address, self._push_allow, "push")
-                except ValueError as wrong:
-                    needed = "the https address of a public push service"
-                    where = f"channels.{number}.address"
-                    raise events.Refused([events.Problem(where, needed, "another")]) from wrong
+            self.check(channel, f"channels.{number}.address")
+
+    def check(self, channel: Channel, where: str) -> None:
+        """Refuse an endpoint of a push service that may not be called."""
+        if channel.kind == "push":
+            try:
+                check_url(channel.address, self._push_allow, "push")
+            except ValueError as wrong:
+                needed = "the https address of a public push service"
+                raise events.Refused([events.Problem(where, needed, "another")]) from wrong
 
     async def bind(
         self, customer: str, channel: Channel, actor: Mapping[str, str], now_us: int
@@ -266,6 +286,10 @@ class Customers:
             records += [
                 self._record("binding.removed", customer, one, actor, now_us) for one in gone
             ]
+            records += [
+                self._record("consent.changed", customer, one, actor, now_us)
+                for one in _agreed(before, channels)
+            ]
             telling = telling_of(customer, before, come, gone, now_us) if come or gone else None
             away = {one["token"] for one in gone} - {one["token"] for one in come}
             answer = await self._turns.run(
@@ -284,11 +308,7 @@ class Customers:
                     for one in gone
                     if one["kind"] in _FOUND_BY_ADDRESS and one["token"] in away
                 ],
-                *[
-                    names.jid(one["token"])
-                    for one in channels
-                    if one["kind"] in _FOUND_BY_ADDRESS
-                ],
+                *[names.jid(one["token"]) for one in channels if one["kind"] in _FOUND_BY_ADDRESS],
             )
             if answer == b"taken":
                 raise Problem(
@@ -311,7 +331,8 @@ class Customers:
             "verified": channel.verified,
             "bound": events.rfc3339(since_us),
             "waits": waits,
-        }
+            "consent": channel.consent.model_dump() if channel.consent else None,
+        } | ({"seal_to": channel.seal_to} if channel.seal_to else {})
 
     def _record(
         self,
@@ -340,6 +361,7 @@ class Customers:
                 "verified": made["verified"],
                 "bound": made["bound"],
                 "waits": bool(made.get("waits", True)),
+                "consent": made.get("consent"),
             },
             personal=personal,
         )
@@ -370,10 +392,23 @@ def _news(
     before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What came and what went; one that was bound anew only came."""
-    stayed = {_mark(one): one for one in before}
-    come = [one for one in after if stayed.get(_mark(one)) != one]
+    stayed = {_mark(one): _bound(one) for one in before}
+    come = [one for one in after if stayed.get(_mark(one)) != _bound(one)]
     there = {_mark(one) for one in after}
     return come, [one for one in before if _mark(one) not in there]
+
+
+def _bound(channel: Mapping[str, Any]) -> dict[str, Any]:
+    """A channel without the consent, which comes and goes and binds nothing."""
+    return {name: value for name, value in channel.items() if name != "consent"}
+
+
+def _agreed(
+    before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The channels whose consent is another than before."""
+    was = {_mark(one): one.get("consent") for one in before}
+    return [one for one in after if one.get("consent") != was.get(_mark(one))]
 
 
 def _with_language(stored: Mapping[str, Any]) -> dict[str, Any]:
