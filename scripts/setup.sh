@@ -113,14 +113,29 @@ if [ "${#missing[@]}" -gt 0 ]; then
     fi
 fi
 
-# 5. for tests, a chat client --------------------------------------------------------------------
-client=tests/converse
-if [ "$1" = dev ] && [ ! "$client/node_modules/.package-lock.json" -nt "$client/package-lock.json" ]; then
+# 5. for tests, a chat client and a push service -------------------------------------------------
+for client in tests/converse tests/push tests/audit/others; do
+    [ "$1" = dev ] || break
+    [ ! "$client/node_modules/.package-lock.json" -nt "$client/package-lock.json" ] || continue
     if command -v npm >/dev/null; then
         say "installing the locked packages of $client by npm"
         npm ci --prefix "$client" --ignore-scripts --no-audit --no-fund --loglevel=error >&2 ||
             say "could not install $client: going on without"
     else
         say "going on without $client: npm installs it"
+    fi
+done
+
+# 6. for tests, another verifier of our logs, whose packages are not ours --------------------------
+others=tests/audit/others
+if [ "$1" = dev ] && [ ! "$others/.venv/installed" -nt "$others/requirements.txt" ]; then
+    say "installing the locked packages of $others into a .venv of its own"
+    rm -rf "$others/.venv"
+    if .venv/bin/python -m venv "$others/.venv" &&
+        "$others/.venv/bin/python" -m pip --disable-pip-version-check install --quiet \
+            --require-hashes --only-binary :all: --requirement "$others/requirements.txt"; then
+        touch "$others/.venv/installed"
+    else
+        say "could not install $others: going on without"
     fi
 fi
