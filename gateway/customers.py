@@ -362,7 +362,8 @@ class Customers:
                 "bound": made["bound"],
                 "waits": bool(made.get("waits", True)),
                 "consent": made.get("consent"),
-            },
+            }
+            | ({"seal_to": made["seal_to"]} if made.get("seal_to") else {}),
             personal=personal,
         )
 

@@ -104,3 +104,62 @@ def test_only_the_bank_binds_and_a_bad_binding_is_refused_by_field(
             assert not await bank.records()
 
     asyncio.run(story())
+
+
+def with_phone(**more: Any) -> dict[str, Any]:
+    return {**ANNA, "channels": [{**ANNA["channels"][0], **more}]}
+
+
+def test_an_own_clients_key_is_kept_and_another_one_is_a_new_binding(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with running(redis_url, tmp_path) as bank:
+            where, one, other = "/v1/customers/C-1", "A" * 42 + "E", "B" * 42 + "E"
+            _, first, _ = await bank.call("PUT", where, with_phone(seal_to=one), role="bank")
+            _, again, _ = await bank.call("PUT", where, with_phone(seal_to=one), role="bank")
+            assert first == again
+            (added,) = await bank.records()
+            assert added["body"]["seal_to"] == one
+            await bank.call("PUT", where, with_phone(seal_to=other), role="bank")
+            added = [r for r in await bank.records() if r["kind"].startswith("binding.")][-1]
+            assert (added["kind"], added["body"]["seal_to"]) == ("binding.added", other)
+            assert added["body"]["waits"], "a new key denies at once and confirms nothing yet"
+            kept = orjson.loads(
+                await bank.redis.get(names.customer(TOKENS.token("customer", "C-1")))
+            )
+            assert kept["channels"][0]["seal_to"] == other
+            for channel in (
+                {"seal_to": "short"},
+                {"seal_to": "!" * 43},
+                {"kind": "web", "seal_to": one},
+            ):
+                status, said, _ = await bank.call("PUT", where, with_phone(**channel), role="bank")
+                assert status == 422, said
+
+    asyncio.run(story())
+
+
+def test_a_withdrawn_consent_is_kept_and_on_record_and_binds_nothing_anew(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with running(redis_url, tmp_path) as bank:
+            where, agreed = "/v1/customers/C-1", {"id": "agreement-7"}
+            _, first, _ = await bank.call("PUT", where, with_phone(consent=agreed), role="bank")
+            gone = with_phone(consent={**agreed, "state": "withdrawn"})
+            _, second, _ = await bank.call("PUT", where, gone, role="bank")
+            assert first == second, "it is bound since the same time"
+            records = await bank.records()
+            assert [record["kind"] for record in records] == [
+                "binding.added",
+                "consent.changed",
+                "consent.changed",
+            ]
+            assert records[-1]["body"]["consent"] == {"id": "agreement-7", "state": "withdrawn"}
+            kept = orjson.loads(
+                await bank.redis.get(names.customer(TOKENS.token("customer", "C-1")))
+            )
+            assert kept["channels"][0]["consent"]["state"] == "withdrawn"
+
+    asyncio.run(story())
