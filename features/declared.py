@@ -465,7 +465,7 @@ def declare(
     forgotten_after: int = FORGOTTEN_AFTER,
 ) -> Describer:
     """The describer of a key with these features; ``since``: the stamps of its tracks."""
-    if not sentences:
+    if not sentences and forgotten_after == base.forgotten_after:
         return base
     tracks = _Tracks(base.key, since)
     made = [_made(base, one, tracks) for one in sentences]

@@ -291,31 +291,49 @@ class Describer:
 
         A section that this program does not know is dropped, one that is missing is empty.
         """
-        if stored[:3] != MAGIC or len(stored) < 4:
-            raise ProfileError(
-                f"a stored {self.key} profile begins with {MAGIC!r} and a version, "
-                f"got {stored[:4]!r}: it is damaged or something else; rebuild it by a backfill"
-            )
-        if stored[3] > VERSION:
-            raise ProfileError(
-                f"a stored {self.key} profile has format {stored[3]}, this program reads up to "
-                f"{VERSION}: it was written by a newer program; run that one"
-            )
-        profile, at = Profile(self), 4
-        while at < len(stored):
-            if at + _SECTION.size > len(stored):
-                raise ProfileError(f"a stored {self.key} profile ends within a section header")
-            section, size = _SECTION.unpack_from(stored, at)
-            at += _SECTION.size
-            body = stored[at : at + size]
-            if len(body) != size:
-                raise ProfileError(
-                    f"section {section} of a stored {self.key} profile should have {size} bytes, "
-                    f"got {len(body)}: it is cut off"
-                )
-            at += size
+        profile = Profile(self)
+        for section, body in _sections(self.key, stored):
             profile.take(section, body)
         return profile
+
+    def expired(self, stored: bytes, now: int) -> bool:
+        """Whether a stored profile is of somebody who is forgotten, whatever may still come."""
+        try:
+            found = dict(_sections(self.key, stored)).get(NEWEST_SECTION)
+        except ProfileError:
+            return False  # whoever needs it will say so
+        if found is None:
+            return False
+        (newest,) = _NEWEST.unpack(found)
+        return bool(now - newest > self.forgotten_after + LATENESS)
+
+
+def _sections(key: str, stored: bytes) -> Iterator[tuple[int, bytes]]:
+    """The sections of a stored profile."""
+    if stored[:3] != MAGIC or len(stored) < 4:
+        raise ProfileError(
+            f"a stored {key} profile begins with {MAGIC!r} and a version, "
+            f"got {stored[:4]!r}: it is damaged or something else; rebuild it by a backfill"
+        )
+    if stored[3] > VERSION:
+        raise ProfileError(
+            f"a stored {key} profile has format {stored[3]}, this program reads up to "
+            f"{VERSION}: it was written by a newer program; run that one"
+        )
+    at = 4
+    while at < len(stored):
+        if at + _SECTION.size > len(stored):
+            raise ProfileError(f"a stored {key} profile ends within a section header")
+        section, size = _SECTION.unpack_from(stored, at)
+        at += _SECTION.size
+        body = stored[at : at + size]
+        if len(body) != size:
+            raise ProfileError(
+                f"section {section} of a stored {key} profile should have {size} bytes, "
+                f"got {len(body)}: it is cut off"
+            )
+        at += size
+        yield section, body
 
 
 class Profile:

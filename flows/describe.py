@@ -89,6 +89,7 @@ class DescribeShard(StatefulBatchLogic[Described | Known, Described | Known, int
             fact.features.update(profile.describe(fact.moment, fact.features))
             if not fact.moment.late:
                 profile.observe(fact.moment, fact.features)
+                tier.cabinet.passed(fact.moment.time_us)
                 tier.cabinet.touch(shard, owner)
         spent = (tier.tick_ns() - began) // (1000 * len(values))
         for fact in values:

@@ -75,6 +75,13 @@ class RedisStore:
         rows: list[Any] = pipe.execute()
         return {key: list(row) for key, row in zip(wanted, rows, strict=True)}
 
+    def scan(
+        self, stage: str, shard: int, cursor: int, count: int
+    ) -> tuple[int, Mapping[str, bytes]]:
+        found: Any = self._client.hscan(f"rb:state:{stage}:{shard}", cursor, count=count)
+        then, rows = found
+        return int(then), {entity.decode(): raw for entity, raw in rows.items()}
+
     def flush(self, stage: str, shards: Mapping[int, tuple[int, Mapping[str, bytes]]]) -> None:
         args: list[Any] = [self._generation, stage, KEPT_VERSIONS]
         for shard, (version, values) in shards.items():

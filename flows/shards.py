@@ -24,6 +24,10 @@ class Kept(Protocol):
 
 P = TypeVar("P", bound=Kept)
 
+#: How often a stage looks for idle entities, and at about how many: a million in some hours.
+SWEEP_EVERY = 8
+SWEEP_ROWS = 100
+
 
 class Store(Protocol):
     """Holds the durable form of entities by stage and shard, in versions."""
@@ -35,7 +39,15 @@ class Store(Protocol):
         """Read entities of a shard; None for one that was never flushed."""
 
     def flush(self, stage: str, shards: Mapping[int, tuple[int, Mapping[str, bytes]]]) -> None:
-        """Write shards whole: shard -> (new version, entity -> value). All or nothing."""
+        """Write shards whole: shard -> (new version, entity -> value). All or nothing.
+
+        An empty value takes the entity out.
+        """
+
+    def scan(
+        self, stage: str, shard: int, cursor: int, count: int
+    ) -> tuple[int, Mapping[str, bytes]]:
+        """Read on through a shard, about so many entities; the cursor 0 begins and ends it."""
 
 
 class MemoryStore:
@@ -54,14 +66,23 @@ class MemoryStore:
 
     def flush(self, stage: str, shards: Mapping[int, tuple[int, Mapping[str, bytes]]]) -> None:
         for shard, (_, values) in shards.items():
-            self._kept.setdefault((stage, shard), {}).update(values)
+            kept = self._kept.setdefault((stage, shard), {})
+            kept.update(values)
+            for entity in [entity for entity, value in values.items() if not value]:
+                del kept[entity]
+
+    def scan(
+        self, stage: str, shard: int, cursor: int, count: int
+    ) -> tuple[int, Mapping[str, bytes]]:
+        return 0, dict(self._kept.get((stage, shard), {}))
 
 
 class Cabinet(Generic[P]):
     """The cache of one stage in one process, over all of its shards there.
 
     ``limit`` bounds the clean entries of the whole stage. Only clean entries are evicted: a dirty
-    one is not in the store yet.
+    one is not in the store yet. ``expired`` says of a stored entity whether it is forgotten by a
+    time, in microseconds since 1970: a few are looked at with each `SWEEP_EVERY`-th flush.
     """
 
     def __init__(
@@ -71,8 +92,11 @@ class Cabinet(Generic[P]):
         new: Callable[[], P],
         load: Callable[[bytes], P],
         limit: int,
+        expired: Callable[[bytes, int], bool] | None = None,
     ) -> None:
         self.stage = stage
+        self._expired, self._newest_us = expired, 0
+        self._flushes, self._swept, self._cursor = 0, 0, 0
         self._store, self._new, self._load, self._limit = store, new, load, limit
         self._cache: dict[int, OrderedDict[str, P]] = {}
         self._dirty: dict[int, set[str]] = {}
@@ -132,16 +156,34 @@ class Cabinet(Generic[P]):
         self._dirty[shard].add(entity)
         self._cache[shard].move_to_end(entity)
 
+    def passed(self, time_us: int) -> None:
+        """Say that time is at least so far, by the events that were seen."""
+        self._newest_us = max(self._newest_us, time_us)
+
+    def _sweep(self, whole: dict[int, tuple[int, dict[str, bytes]]]) -> None:
+        """Put among what is to be written that some idle entities are gone."""
+        self._flushes += 1
+        if self._expired is None or self._flushes % SWEEP_EVERY:
+            return
+        numbers = sorted(self._versions)
+        shard = numbers[self._swept % len(numbers)]
+        self._cursor, rows = self._store.scan(self.stage, shard, self._cursor, SWEEP_ROWS)
+        self._swept += self._cursor == 0
+        for entity, raw in rows.items():
+            if entity not in self._cache[shard] and self._expired(raw, self._newest_us):
+                whole.setdefault(shard, (self._versions[shard] + 1, {}))[1][entity] = b""
+
     def flush(self, shard: int) -> int:
         """Make all dirty shards of the stage durable in one write; give this shard's version."""
         dirty = {number: touched for number, touched in self._dirty.items() if touched}
         self._ahead.clear()
         if dirty:
-            whole: dict[int, tuple[int, Mapping[str, bytes]]] = {}
+            whole: dict[int, tuple[int, dict[str, bytes]]] = {}
             for number, touched in dirty.items():
                 cache = self._cache[number]
                 values = {entity: cache[entity].dump() for entity in touched}
                 whole[number] = (self._versions[number] + 1, values)
+            self._sweep(whole)
             self._store.flush(self.stage, whole)
             for number, (version, _) in whole.items():
                 self._versions[number] = version

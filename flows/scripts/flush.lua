@@ -1,6 +1,6 @@
 -- One stage's dirty shards, whole or not at all: new values in, old values into the undo log.
 -- ARGV: generation, stage, kept versions, then for each shard: shard, new version, count,
---       then count pairs (entity, value)
+--       then count pairs (entity, value); an empty value takes the entity out
 if (redis.call('GET', 'rb:gen') or '') ~= ARGV[1] then
   return redis.error_reply('FENCED a newer flow was started')
 end
@@ -24,7 +24,11 @@ while at <= #ARGV do
   for pair = at + 3, at + 2 + 2 * count, 2 do
     local old = redis.call('HGET', key, ARGV[pair])
     redis.call('HSET', undo .. version, ARGV[pair], old or '')
-    redis.call('HSET', key, ARGV[pair], ARGV[pair + 1])
+    if ARGV[pair + 1] == '' then
+      redis.call('HDEL', key, ARGV[pair])
+    else
+      redis.call('HSET', key, ARGV[pair], ARGV[pair + 1])
+    end
   end
   redis.call('UNLINK', undo .. (version - kept))
   redis.call('SET', 'rb:ver:' .. stage .. ':' .. shard, version)

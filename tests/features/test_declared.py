@@ -633,3 +633,20 @@ def test_a_takeover_is_told_step_by_step_and_in_its_order_alone() -> None:
     assert told(home, phone, payee, large) == [0, 0, 0, 0], "it begins with the first step"
     late = [replace(one, time_us=one.time_us + 9 * DAY) for one in (payee, large)]
     assert told(home, login, phone, *late) == [0, 1, 2, 0, 0], "ten days are over"
+
+
+def test_a_stored_profile_is_expired_only_once_nothing_can_ask_for_it() -> None:
+    customer = DESCRIBERS[0]
+    profile = customer.new()
+    profile.observe(Paid("old", START, 100))
+    stored = profile.dump()
+    assert not customer.expired(stored, START + FORGOTTEN_AFTER + LATENESS)
+    assert customer.expired(stored, START + FORGOTTEN_AFTER + LATENESS + 1)
+    assert not customer.expired(customer.new().dump(), START + 10 * FORGOTTEN_AFTER)
+    assert not customer.expired(b"something else", START + 10 * FORGOTTEN_AFTER)
+    short = catalogue(("version: 1\nforget_after: 98d\nfeatures: [since_first per card]\n", "f"))
+    card = short.describers[-1]
+    one = card.new()
+    one.observe(Paid("old", START, 100, card="k"))
+    assert card.expired(one.dump(), START + 99 * DAY)
+    assert {one.forgotten_after for one in short.describers} == {98 * DAY}

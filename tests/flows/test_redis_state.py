@@ -148,3 +148,28 @@ def test_a_script_outlives_a_redis_that_forgot_it(client: "redis.Redis") -> None
     scripts.run("note", [1, 60])
     client.script_flush()
     assert scripts.run("note", [1, 60]) == 0
+
+
+def test_what_was_taken_out_is_gone_and_an_undo_puts_it_back(client: "redis.Redis") -> None:
+    store = RedisStore(client, 1)
+    store.flush(STAGE, {0: (1, {"idle": b"old", "busy": b"1"})})
+    store.flush(STAGE, {0: (2, {"idle": b"", "busy": b"2"})})
+    assert _state(client) == {b"busy": b"2"}
+    store.flush(STAGE, {0: (3, {"idle": b"new"})})
+    assert store.begin(STAGE, 0, 1) == 2
+    assert _state(client) == {b"idle": b"old", b"busy": b"1"}
+
+
+def test_a_shard_is_read_on_through_to_its_end(client: "redis.Redis") -> None:
+    store = RedisStore(client, 1)
+    values = {f"e{number}": b"x" * 100 for number in range(2_000)}
+    store.flush(STAGE, {0: (1, values)})
+    found: dict[str, bytes] = {}
+    cursor, turns = store.scan(STAGE, 0, 0, 100)
+    found.update(turns)
+    for _ in range(100):
+        if not cursor:
+            break
+        cursor, turns = store.scan(STAGE, 0, cursor, 100)
+        found.update(turns)
+    assert found == values

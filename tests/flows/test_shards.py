@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.shards import Cabinet, MemoryStore
+from flows.shards import SWEEP_EVERY, Cabinet, MemoryStore
 
 
 class Tally:
@@ -175,3 +175,26 @@ def test_a_flush_forgets_what_was_read_before_it() -> None:
     cabinet.flush(0)
     assert cabinet.lacks(0, "a")
     assert cabinet.fetch(0, ["a"])["a"].count == 0
+
+
+def test_who_is_forgotten_is_taken_out_of_the_store_a_few_at_a_time() -> None:
+    """Idle entities go, by the time of the events; held ones and those of later stay."""
+    store = MemoryStore()
+    kept = {f"e{number}": str(number).encode() for number in range(50)}
+    store.flush("customer", {0: (1, kept), 1: (1, {"other": b"3"})})
+    cabinet = Cabinet(
+        "customer", store, Tally, Tally.load, 100, lambda raw, now: int(raw) < now - 60
+    )
+    cabinet.begin(0, 1)
+    cabinet.begin(1, 1)
+    cabinet.fetch(0, ["e1"])
+    cabinet.passed(80)
+    versions = []
+    for _ in range(2 * SWEEP_EVERY):
+        _count(cabinet, 0, "busy")
+        versions.append(cabinet.flush(0))
+    assert versions == list(range(2, 2 * SWEEP_EVERY + 2))
+    left = [f"e{number}" for number in range(50) if store.load("customer", 0, [f"e{number}"])[0]]
+    assert left == ["e1", *(f"e{number}" for number in range(20, 50))]
+    assert store.load("customer", 1, ["other"]) == [None]
+    assert store.load("customer", 0, ["busy"]) == [str(2 * SWEEP_EVERY).encode()]
