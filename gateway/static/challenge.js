@@ -25,6 +25,12 @@ const TEXTS = {
     wrong: ["This link is not complete", "Open it again from your message, or answer in the chat."],
     away: ["No connection", "We are trying again. You can also answer in the chat."],
     afterAll: "This was not me after all",
+    mustSign: "An amount like this is confirmed with your passkey. To deny, nothing is needed.",
+    noPasskey: "An amount like this is confirmed with a passkey, and there is none of yours for this page. Ask us for one, or open the app. You can deny here at once.",
+    notSigned: "Your passkey was not used, so nothing was answered. You can try again, or deny.",
+    refusedSign: "That signature was not taken, and nothing was answered. You can deny, or call us.",
+    fresh: "This was set up for you a short while ago: for now it can deny, and not confirm. Please confirm where we asked you before.",
+    frozen: "Confirms from here do not count until we have spoken with you. You can deny, or call us.",
   },
   zh: {
     other: "English",
@@ -49,6 +55,12 @@ const TEXTS = {
     wrong: ["链接不完整", "请从消息中重新打开，或在聊天中回复。"],
     away: ["没有连接", "正在重试。您也可以在聊天中回复。"],
     afterAll: "其实不是我本人操作",
+    mustSign: "此类金额需用您的通行密钥确认。拒绝则无需任何操作。",
+    noPasskey: "此类金额需用通行密钥确认，而此页面没有您的通行密钥。请向我们申请，或打开应用。您可以在此立即拒绝。",
+    notSigned: "未使用通行密钥，因此没有作出回答。您可以重试，或者拒绝。",
+    refusedSign: "该签名未被接受，没有作出回答。您可以拒绝，或致电我们。",
+    fresh: "此方式刚刚为您设置：目前只能拒绝，不能确认。请在我们以前询问您的地方确认。",
+    frozen: "在与您联系之前，此处的确认不计入。您可以拒绝，或致电我们。",
   },
 };
 
@@ -61,6 +73,7 @@ let message = "opening";
 let skew = 0;          // the bank's clock minus this one's, in ms
 let sent = false;
 let patience = 0;      // the timer of a deny without a reason
+let hint = null;       // why a confirm was not taken, while the question stands
 
 async function call(path, body) {
   const request = { credentials: "same-origin", cache: "no-store" };
@@ -95,6 +108,9 @@ function draw() {
     text("payee", asked.payee.name ? `“${asked.payee.name}”` : say.unnamed);
     text("account", asked.payee.account);
     text("created", new Date(asked.created).toLocaleTimeString(locale, zone()));
+    const told = hint || (asked.must_sign ? (asked.can_sign ? "mustSign" : "noPasskey") : null);
+    $("hint").hidden = told === null;
+    text("hint", told === null ? "" : say[told]);
   }
   if (message !== null) {
     const [title, words] = say[message] || say.closed;
@@ -164,13 +180,65 @@ async function look() {
   tick();
 }
 
-async function answer(decision, reason) {
+function bytes(encoded) {
+  const plain = atob(encoded.replace(/-/g, "+").replace(/_/g, "/"));
+  return Uint8Array.from(plain, (c) => c.charCodeAt(0));
+}
+
+function base64url(buffer) {
+  return btoa(String.fromCharCode(...new Uint8Array(buffer)))
+    .replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+}
+
+// Signs one statement, and only one that says what is on the screen: its digest is made here.
+async function signed(decision) {
+  const told = await call("/signing", {});
+  if (told.status !== 200) return null;
+  const { statement } = told.body.statements[decision];
+  const says = JSON.parse(statement);
+  if (says.id !== asked.id || says.amount !== asked.amount || says.currency !== asked.currency
+    || says.expires !== asked.expires || says.decision !== decision) throw new Error("not the question");
+  const prefixed = new TextEncoder().encode(`ringback-challenge-v1\0${statement}`);
+  const found = await navigator.credentials.get({ publicKey: {
+    challenge: await crypto.subtle.digest("SHA-256", prefixed), rpId: told.body.rp_id,
+    timeout: told.body.timeout, userVerification: "required",
+    allowCredentials: told.body.credentials.map((id) => ({ type: "public-key", id: bytes(id) })),
+  } });
+  const { clientDataJSON, authenticatorData, signature } = found.response;
+  return { id: found.id, rawId: found.id, type: found.type, response: {
+    clientDataJSON: base64url(clientDataJSON), authenticatorData: base64url(authenticatorData),
+    signature: base64url(signature) } };
+}
+
+function stays(why) { hint = why; sent = false; show(null); tick(); }
+
+async function confirmed() {
+  if (!asked.must_sign || !asked.can_sign) return answer("confirm");
+  sent = true;
+  draw();
+  let assertion = null;
+  try { assertion = await signed("confirm"); } catch { assertion = null; }
+  if (assertion === null) return stays("notSigned");
+  return answer("confirm", null, assertion);
+}
+
+async function answer(decision, reason, assertion) {
   clearTimeout(patience);
   sent = true;
   draw();
   try {
-    const said = await call("/answer", reason ? { decision, reason } : { decision });
+    const body = { decision, ...(reason ? { reason } : {}), ...(assertion ? { assertion } : {}) };
+    const said = await call("/answer", body);
     if (said.status >= 500) throw new Error("away");
+    if (said.status === 403) {
+      const why = (said.body.type || "").split(":").pop();
+      if (why === "fresh_binding") return stays("fresh");
+      if (why === "frozen") return stays("frozen");
+      if (why === "not_signed") return stays("refusedSign");
+      if (why !== "signature_needed") return show("wrong");
+      asked.must_sign = true;
+      return asked.can_sign && !assertion ? void confirmed() : stays("noPasskey");
+    }
     if (said.status === 401) return show("wrong");
     ended(said);
   } catch {
@@ -195,7 +263,7 @@ addEventListener("pagehide", () => {
       headers: { "Content-Type": "application/json" }, body: '{"decision":"deny"}' });
   }
 });
-$("confirm").addEventListener("click", () => answer("confirm"));
+$("confirm").addEventListener("click", confirmed);
 $("deny").addEventListener("click", () => whyNot(true));
 $("back").addEventListener("click", () => whyNot(false));
 $("not-me").addEventListener("click", () => answer("deny", "not_me"));
