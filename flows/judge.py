@@ -22,9 +22,10 @@ from flows.scored import Scoreds, row_of
 from flows.shards import Cabinet
 from flows.walk import HeardUntil, Scored, Spoken, shard_key, shard_of
 from risk import events, money, names
+from risk.budget import AskingBudget
 from risk.challenge import FINAL_DECISION, Answer, Asked, Conversation, Outcome, answer_from
 from risk.labels import lesson_of
-from risk.policy import Judged, RuleSet, judge
+from risk.policy import Bar, Judged, Policy, RuleSet, judge
 
 GRACE_US = 1_000_000
 CASE_REST_US = 5_000_000
@@ -44,20 +45,35 @@ class Decided(NamedTuple):
 
 
 class Due:
-    """What a shard must do by a time: end questions, close cases; kept as one more entity."""
+    """What a shard must do by a time: end questions, close cases; kept as one more entity.
 
-    def __init__(self, rows: dict[str, tuple[int, str]] | None = None) -> None:
+    Beside it lies the shard's asking budget, where the policy has one.
+    """
+
+    def __init__(
+        self,
+        rows: dict[str, tuple[int, str]] | None = None,
+        budget: AskingBudget | None = None,
+    ) -> None:
         self.rows = rows if rows is not None else {}
+        self.budget = budget
 
     def dump(self) -> bytes:
-        return orjson.dumps({"v": 1, "due": self.rows})
+        kept: dict[str, Any] = {"v": 1, "due": self.rows}
+        if self.budget is not None:
+            kept["budget"] = self.budget.state()
+        return orjson.dumps(kept)
 
 
 def load_kept(raw: bytes) -> "Conversation | Due":
     """Read a conversation, or the shard's list of deadlines."""
     kept = orjson.loads(raw)
     if "due" in kept:
-        return Due({key: (row[0], row[1]) for key, row in kept["due"].items()})
+        budget = kept.get("budget")
+        return Due(
+            {key: (row[0], row[1]) for key, row in kept["due"].items()},
+            None if budget is None else AskingBudget.restored(budget),
+        )
     return Conversation.load(raw)
 
 
@@ -164,6 +180,14 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
             kept = cache[_DUE] = Due()
         return kept
 
+    def _budget(self, share: float | None) -> AskingBudget | None:
+        if share is None:
+            return None
+        due = self._due()
+        due.budget = due.budget or AskingBudget(share)
+        due.budget.share = share
+        return due.budget
+
     def _touch(self, entity: str) -> None:
         self._stage.cabinet.touch(self._shard or 0, entity)
 
@@ -171,6 +195,7 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
         stage = self._stage
         stage.cabinet.fetch(self._shard or 0, [fact.moment.customer for fact in scored])
         rules = stage.rules()
+        budget = self._budget(rules.policy.customers_share)
         decided: list[Decided] = []
         # A customer's second event in one batch must see the question that the first one opened,
         # so a batch leaves in runs in which no customer comes twice.
@@ -189,13 +214,27 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
                     conversation,
                     now_us,
                     fact.lessons,
+                    None if budget is None else Bar(fact.probability, budget.at_least),
                 )
+                if budget is not None:
+                    self._count(budget, fact, judged, rules.policy, now_us)
                 fact.stages_us["judge"] = (stage.tick_ns() - began) // 1000
                 judgements.append(judged)
                 leaving.append(self._leaving(fact, judged, rules, now_us))
             told = stage.effects.decide(leaving)
             decided += self._settle(run, leaving, judgements, told)
         return decided
+
+    def _count(
+        self, budget: AskingBudget, fact: Scored, judged: Judged, policy: Policy, now_us: int
+    ) -> None:
+        """Move the bar by a payment; not before the model's word counts."""
+        asked = judged.outcome == "challenge"
+        if fact.moment.type != "transaction" or fact.lessons < policy.acts_after_lessons:
+            return
+        if budget.note(fact.moment.customer, asked, now_us):
+            self._due().budget = budget  # the former may have left the cache since the batch began
+            self._touch(_DUE)
 
     def _leaving(self, fact: Scored, judged: Judged, rules: RuleSet, now_us: int) -> Leaving:
         moment = fact.moment

@@ -35,6 +35,7 @@ _ASKING = (
     "answer_within_seconds",
     "unsigned_confirm_limit_24h",
     "binding_confirms_after_hours",
+    "customers_per_day_share",
 )
 _FAIL_OPEN = ("below", "per_customer_hour", "per_payee_hour", "overall_hour")
 
@@ -63,6 +64,14 @@ class Policy:
     unsigned_limit: int | None
     fail: FailLimits
     binding_wait_us: int = DAY_US
+    customers_share: float | None = None
+
+
+class Bar(NamedTuple):
+    """What an asking budget says of an event: its probability, and from which on one may ask."""
+
+    probability: float
+    at_least: float
 
 
 @dataclass(frozen=True)
@@ -143,6 +152,23 @@ def _steps(rows: Any) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def _share(asking: Mapping[str, Any], steps: tuple[Step, ...]) -> float | None:
+    name = "customers_per_day_share"
+    if name not in asking:
+        return None
+    value = asking[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise BadPolicy(
+            f"policy: needed a share of customers above 0 and up to 1 in {name!r}, got {value!r}"
+        )
+    if any(step.outcome == "challenge" for step in steps):
+        raise BadPolicy(
+            f"policy: needed either a score step to challenge or 'asking.{name}', got both: "
+            "the budget takes the step's place"
+        )
+    return float(value)
+
+
 def read_policy(document: Mapping[str, Any], base: str) -> Policy:
     """Make a policy of a parsed file (format 1), or raise `BadPolicy`."""
     if document.get("version") != 1:
@@ -152,8 +178,9 @@ def read_policy(document: Mapping[str, Any], base: str) -> Policy:
     fail = _section(whole.get("fail_open"), "fail_open", _FAIL_OPEN)
     lessons = "score_acts_after_lessons"
     limit, wait = "unsigned_confirm_limit_24h", "binding_confirms_after_hours"
+    steps = _steps(whole.get("score"))
     return Policy(
-        steps=_steps(whole.get("score")),
+        steps=steps,
         acts_after_lessons=_count(whole, lessons) if lessons in whole else 0,
         asked_per_day=_count(asking, "per_customer_24h"),
         open_at_once=_count(asking, "open_at_once"),
@@ -166,6 +193,7 @@ def read_policy(document: Mapping[str, Any], base: str) -> Policy:
             overall=_minor(fail, "overall_hour", base),
         ),
         binding_wait_us=_count(asking, wait) * 3_600_000_000 if wait in asking else DAY_US,
+        customers_share=_share(asking, steps),
     )
 
 
@@ -221,8 +249,11 @@ def judge(
     conversation: Conversation,
     now_us: int,
     lessons: int | None = None,
+    bar: Bar | None = None,
 ) -> Judged:
     """Give the outcome of one event and why. Only a payment is asked about.
+
+    ``bar`` is of the asking budget, where the policy has one instead of a step to challenge.
 
     ``lessons`` is how many the model has learnt; one that has learnt few is not acted upon, since
     after its first fraud it finds every payment like that fraud.
@@ -248,6 +279,20 @@ def judge(
                 }
             )
             break
+    if bar is not None and outcome in ("approve", "review") and moment.type == "transaction":
+        risk = (bar.probability if acts else 0.0) + points / 1000
+        if risk >= bar.at_least and (acts or points):
+            outcome = "challenge"
+            reasons.append(
+                {
+                    "code": "asking_budget",
+                    "text": "Among today's payments most unlike their customers' usual ones.",
+                    "feature": "score",
+                    "value": score,
+                    "operator": ">=",
+                    "threshold": round(bar.at_least * 1000),
+                }
+            )
     for hit in held:
         if MILD_TO_STRICT[hit.rule.outcome] > MILD_TO_STRICT[outcome]:
             outcome = hit.rule.outcome

@@ -594,3 +594,23 @@ def test_a_shard_that_saw_nothing_keeps_the_version_of_the_cut() -> None:
     judge.version = 7
     judge.start()
     assert judge.shard.snapshot() == 7
+
+
+# --- the asking budget ----------------------------------------------------------------------
+
+
+def test_an_asking_budget_moves_its_bar_and_stands_where_the_cut_stood() -> None:
+    judge = Judge(steps=(), customers_share=0.1)
+    told = judge.hear(*(scored(f"p-{n}", 20 * n, customer=f"cus_{n}") for n in range(40)))
+    asked = [row["score"] for row in told if row["decision"] == "challenge"]
+    assert asked
+    assert asked == sorted(asked)
+    assert all(
+        row["reasons"][0]["code"] == "asking_budget" for row in told if row["score"] in asked
+    )
+    judge.snapshot()
+    (stored,) = judge.store.load("judge", 0, ["~due"])
+    due = load_kept(stored or b"")
+    assert isinstance(due, Due)
+    assert due.budget is not None
+    assert due.budget.state() == judge.shard._due().budget.state()

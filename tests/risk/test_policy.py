@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from risk.challenge import DAY_US, Asked, Conversation
 from risk.money import Rates
-from risk.policy import BadPolicy, Step, judge, read_policy, rule_set
+from risk.policy import BadPolicy, Bar, Step, judge, read_policy, rule_set
 from risk.rules import MILD_TO_STRICT, OUTCOMES, Rule, read_rules
 from tests.risk import payments
 from tests.risk.payments import NOON_US, payment
@@ -278,3 +278,52 @@ def test_the_hash_changes_with_any_file_and_with_nothing_else() -> None:
     assert len(set(told)) == len(told)
     assert _hash(policy=dict(reversed(DOCUMENT.items()))) == _hash()
     assert len(_hash()) == 64
+
+
+def _with_share(share: Any, *, step: bool = False) -> dict[str, Any]:
+    document = copy.deepcopy(DOCUMENT)
+    document["asking"]["customers_per_day_share"] = share
+    if not step:
+        document["score"] = document["score"][:1]
+    return document
+
+
+def test_a_budget_takes_the_place_of_the_step_to_challenge() -> None:
+    policy = read_policy(_with_share(0.02), "CNY")
+    assert policy.customers_share == 0.02
+    assert [step.outcome for step in policy.steps] == ["decline"]
+    with pytest.raises(BadPolicy, match="either a score step to challenge or"):
+        read_policy(_with_share(0.02, step=True), "CNY")
+    for share in (0, 1.5, True, "0.02", None):
+        with pytest.raises(BadPolicy, match="needed a share of customers"):
+            read_policy(_with_share(share), "CNY")
+
+
+@pytest.mark.parametrize(
+    ("probability", "score", "lessons", "outcome"),
+    [
+        (0.3, 300, 10, "challenge"),
+        (0.2999, 300, 10, "approve"),
+        (0.99, 990, 10, "decline"),
+        (0.99, 990, 9, "approve"),
+    ],
+)
+def test_who_reaches_the_budgets_bar_is_asked(
+    probability: float, score: int, lessons: int, outcome: str
+) -> None:
+    rules = payments.rule_set(
+        steps=(Step(980, "decline"),), acts_after_lessons=10, customers_share=0.02
+    )
+    told = judge(
+        payment(),
+        {"f": 1},
+        {"score": score, "anomaly": None},
+        rules,
+        _conversation(),
+        NOON_US,
+        lessons,
+        Bar(probability, 0.3),
+    )
+    assert told.outcome == outcome
+    codes = [reason["code"] for reason in told.reasons]
+    assert codes == {"challenge": ["asking_budget"], "decline": ["score"], "approve": []}[outcome]
