@@ -1,43 +1,46 @@
 """What do 36 window values cost: three keys x four windows x count, sum and mean?
 
-    python -m benchmarks.features [--events 60000] [--out benchmarks/results/features.json]
-
-The same payments through the feature engine, through hand-written deques (the floor), River's
-``TimeRolling`` and a Redis sorted-set script, in one run; the engine's answers are compared with
-the floor's. The ratios are what counts: absolute figures move with the neighbours.
+The same payments through the feature engine (built in, and as somebody would declare them), through
+hand-written deques (the floor), River's ``TimeRolling`` and a Redis sorted-set script, in one run;
+the engine's answers are compared with the floor's. The ratios are what counts: absolute figures
+move with the neighbours.
 """
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
-import json
 import random
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import redis
 from river import stats, utils
 
-from benchmarks import machine
+from benchmarks import harness
 from benchmarks.floors.deques import Deques
+from benchmarks.harness import Given, Result
 from features import asks
+from features.catalogue import catalogue
+from features.declared import declare
 from features.describer import Describer, Profile
 from features.moment import DAY, SECOND, span
+
+NAME = "features"
+BAR = "36 window values <= 2 x hand-written deques"
+MOST = 2.0
 
 WINDOWS = ("30d", "7d", "24h", "1h")
 KEYS = ("customer", "payee", "device")
 START = 1_700_000_000 * SECOND
 
 Rolling = Any  # TimeRolling passes on whatever it wraps
+Step = Callable[["Payment"], list[float]]
 
 #: One payment a key; the script of a bank that keeps its windows in Redis.
 SCRIPT = """
@@ -78,6 +81,12 @@ class Payment:
     lon: float | None = None
     result: str | None = None
     change: str | None = None
+    card: str | None = None
+    terminal: str | None = None
+    kind: str | None = None
+    channel: str | None = None
+    session: str | None = None
+    payee_country: str | None = None
 
 
 def payments(count: int) -> list[Payment]:
@@ -95,16 +104,39 @@ def payments(count: int) -> list[Payment]:
     return out
 
 
-def engine() -> Callable[[Payment], list[float]]:
+OWNERS: dict[str, Callable[..., str]] = {
+    "customer": lambda event: event.customer,
+    "payee": lambda event: event.payee,
+    "device": lambda event: event.device,
+}
+
+
+def engine() -> Step:
     """The product: profiles that can be stored, take events out of order, and stay bounded."""
     asked = [make(window) for window in WINDOWS for make in (asks.count, asks.total, asks.mean)]
-    owners: dict[str, Callable[..., str]] = {
-        "customer": lambda event: event.customer,
-        "payee": lambda event: event.payee,
-        "device": lambda event: event.device,
-    }
-    describers = [Describer(key, asked, owner=owners[key], labelled=owners[key]) for key in KEYS]
-    held: list[dict[str, Profile]] = [{} for _ in KEYS]
+    return _described(
+        [Describer(key, asked, owner=OWNERS[key], labelled=OWNERS[key]) for key in KEYS]
+    )
+
+
+def declared() -> Step:
+    """The same as lines of a ``features.yaml``: in pasts of their own, behind a filter."""
+    lines = [
+        f"  - {what} per {key} in {window} where priced\n"
+        for key in KEYS
+        for window in WINDOWS
+        for what in ("count", "sum amount", "mean amount")
+    ]
+    text = "version: 1\nfilters: {priced: amount >= 0}\nfeatures:\n" + "".join(lines)
+    told = catalogue((text, "features.yaml")).sentences.values()
+    bare = [Describer(key, (), owner=OWNERS[key], labelled=OWNERS[key]) for key in KEYS]
+    return _described(
+        [declare(one, [line for line in told if line.key == one.key], {}) for one in bare]
+    )
+
+
+def _described(describers: list[Describer]) -> Step:
+    held: list[dict[str, Profile]] = [{} for _ in describers]
 
     def step(event: Payment) -> list[float]:
         out: list[float] = []
@@ -113,14 +145,15 @@ def engine() -> Callable[[Payment], list[float]]:
             profile = profiles.get(entity)
             if profile is None:
                 profile = profiles[entity] = describer.new()
-            out += profile.describe(event).values()  # type: ignore[arg-type]
-            profile.observe(event)
+            told = profile.describe(event)
+            out += told.values()  # type: ignore[arg-type]
+            profile.observe(event, told)
         return out
 
     return step
 
 
-def floor() -> Callable[[Payment], list[float]]:
+def floor() -> Step:
     """Hand-written deques."""
     deques = Deques(tuple(span(window) for window in WINDOWS))
     return lambda event: deques.step(
@@ -128,7 +161,7 @@ def floor() -> Callable[[Payment], list[float]]:
     )
 
 
-def river() -> Callable[[Payment], list[float]]:
+def river() -> Step:
     """River's TimeRolling: sum and mean (a rolling count raises), so two thirds of the values."""
     held: dict[str, list[tuple[Rolling, Rolling]]] = {}
     periods = [dt.timedelta(microseconds=span(window)) for window in WINDOWS]
@@ -156,7 +189,7 @@ def river() -> Callable[[Payment], list[float]]:
 
 
 @contextmanager
-def sorted_sets() -> Iterator[Callable[[Payment], list[float]]]:
+def sorted_sets() -> Iterator[Step]:
     """The Redis script, over a Unix socket, on a server of its own."""
     with tempfile.TemporaryDirectory() as folder:
         socket = f"{folder}/redis.sock"
@@ -191,9 +224,7 @@ def sorted_sets() -> Iterator[Callable[[Payment], list[float]]]:
             server.wait(10)
 
 
-def timed(
-    step: Callable[[Payment], list[float]], stream: list[Payment]
-) -> tuple[float, list[list[float]]]:
+def timed(step: Step, stream: list[Payment]) -> tuple[float, list[list[float]]]:
     """Microseconds an event over the second half of the stream, and the last answers."""
     half = len(stream) // 2
     for event in stream[:half]:
@@ -203,44 +234,31 @@ def timed(
     return (time.perf_counter() - began) / (len(stream) - half) * 1e6, answers[-500:]
 
 
-def main() -> None:
-    """Run all of them, print the ratios, keep the result."""
-    ask = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    ask.add_argument("--events", type=int, default=60_000)
-    ask.add_argument("--rounds", type=int, default=3)
-    ask.add_argument("--out", type=Path)
-    given = ask.parse_args()
-    about = machine.describe(dt.datetime.now(dt.UTC))
-    stream = payments(given.events)
-    rounds: dict[str, list[float]] = {"engine": [], "deques": []}
-    for _ in range(given.rounds):
-        floor_us, floor_answers = timed(floor(), stream)
-        engine_us, engine_answers = timed(engine(), stream)
-        if engine_answers != floor_answers:
-            sys.exit("the engine's answers differ from the floor's: nothing was measured")
+def run(given: Given) -> Result:
+    """Time all of them in turns, the slow ones over a quarter of the payments."""
+    events, turns = (4_000, 1) if given.quick else (60_000, 3)
+    stream, few = payments(events), payments(events)[: events // 4]
+    rounds: dict[str, list[float]] = {"engine": [], "declared": [], "deques": []}
+    for _ in range(turns):
+        floor_us, right = timed(floor(), stream)
         rounds["deques"].append(floor_us)
-        rounds["engine"].append(engine_us)
-    rounds["river"] = [timed(river(), stream[: given.events // 4])[0]]
+        for name, made in (("engine", engine()), ("declared", declared())):
+            us, answers = timed(made, stream)
+            if answers != right:
+                raise RuntimeError(f"{name}: its answers differ from the floor's: not measured")
+            rounds[name].append(us)
+    rounds["river"] = [timed(river(), few)[0]]
     if shutil.which("redis-server"):
         with sorted_sets() as step:
-            rounds["redis"] = [timed(step, stream[: given.events // 4])[0]]
-    us = {name: round(sorted(found)[len(found) // 2], 1) for name, found in rounds.items()}
-    result = {
-        "command": "python -m benchmarks.features " + " ".join(sys.argv[1:]),
-        "machine": about,
-        "values": {"engine": 36, "deques": 36, "river": 24, "redis": 36},
-        "events": given.events,
+            rounds["redis"] = [timed(step, few)[0]]
+    us_an_event = {name: round(harness.median(found), 1) for name, found in rounds.items()}
+    ratio = {name: round(us / us_an_event["deques"], 2) for name, us in us_an_event.items()}
+    raw = {
+        "values": {name: 24 if name == "river" else 36 for name in us_an_event},
+        "events": events,
         "rounds_us": {name: [round(one, 1) for one in found] for name, found in rounds.items()},
-        "us_per_event": us,
-        "ratio_to_deques": {name: round(one / us["deques"], 2) for name, one in us.items()},
-        "bar": "engine <= 2 x deques",
+        "us_per_event": us_an_event,
+        "ratio_to_deques": ratio,
     }
-    print(json.dumps({name: result[name] for name in ("us_per_event", "ratio_to_deques", "bar")}))
-    if given.out:
-        given.out.write_text(json.dumps(result, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    summary = ", ".join(f"{name} {us} us ({ratio[name]} x)" for name, us in us_an_event.items())
+    return Result(NAME, BAR, ratio["engine"] <= MOST, summary, raw)

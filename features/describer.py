@@ -25,7 +25,7 @@ from features.frauds import Frauds
 from features.habits import COUNTRIES, DEVICES, Habits, Hours, Place, Places
 from features.moment import ACTS, DAY, LATENESS, SETTLED, Event, Label, Value, failed, span
 from features.recent import Recent
-from features.timeline import LARGEST, Timeline
+from features.timeline import LARGEST, Tally, Timeline
 from features.tracks import Labels, Past, Track, dump_tracks, load_tracks
 from features.visitors import Visitors
 
@@ -106,6 +106,7 @@ class Sight:
         "_happened",
         "_moved",
         "_quiet",
+        "_tallies",
         "_through",
         "amount",
         "event",
@@ -133,6 +134,7 @@ class Sight:
         self._quiet: list[int] | None = None
         self._moved: tuple[Place | None, float] | None = None
         self._earlier: dict[int, list[int]] = {}
+        self._tallies: dict[int, Tally] = {}
 
     def past(self, track: Track) -> Past | None:
         """The past of a track for this event; None where it has nobody of the second key."""
@@ -162,6 +164,16 @@ class Sight:
             seen.payments, seen.here = line, payments.chosen(self.event, self.told)
             seen.amount = seen.amount if seen.here else None
         return seen
+
+    def tally(self, reach: int) -> Tally:
+        """Count, priced and total within reach, this one included if it is one of them."""
+        found = self._tallies.get(reach)
+        if found is None:
+            count, priced, total = self.payments.tally(self.time - reach, self.time)
+            if self.amount is not None:
+                priced, total = priced + 1, total + self.amount
+            found = self._tallies[reach] = count + self.here, priced, total
+        return found
 
     def earlier(self, reach: int) -> list[int]:
         """The earlier amounts within reach, sorted; of a busy entity the newest 512 at most."""

@@ -50,7 +50,7 @@ class Count(Over):
 
     def of(self, sight: Sight) -> Value:
         """0 without any."""
-        return sight.payments.tally(sight.time - self.reach, sight.time)[0] + sight.here
+        return sight.tally(self.reach)[0]
 
 
 class Sum(Over):
@@ -62,7 +62,7 @@ class Sum(Over):
 
     def of(self, sight: Sight) -> Value:
         """0 without any."""
-        return sight.payments.tally(sight.time - self.reach, sight.time)[2] + (sight.amount or 0)
+        return sight.tally(self.reach)[2]
 
 
 class Mean(Over):
@@ -74,9 +74,7 @@ class Mean(Over):
 
     def of(self, sight: Sight) -> Value:
         """sum / count."""
-        _, n, s = sight.payments.tally(sight.time - self.reach, sight.time)
-        if sight.amount is not None:
-            n, s = n + 1, s + sight.amount
+        _, n, s = sight.tally(self.reach)
         return s / n if n else None
 
 
@@ -156,7 +154,7 @@ class Absent(Over):
 
     def of(self, sight: Sight) -> Value:
         """What is not known of must not look harmless."""
-        return int(sight.payments.tally(sight.time - self.reach, sight.time)[0] + sight.here == 0)
+        return int(sight.tally(self.reach)[0] == 0)
 
 
 class SinceLast(Ever):
