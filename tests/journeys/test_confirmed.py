@@ -1,5 +1,13 @@
 """Anna pays a new payee, is asked in her chat, says yes, and the payment goes through."""
 
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from audit import read
+from notifiers import stanzas
+from notifiers.wording import again, short_leaf
 from risk import names
 from tests.journeys.house import (
     SELF_CONSISTENT,
@@ -9,7 +17,28 @@ from tests.journeys.house import (
     code,
     question,
     tell,
+    until,
 )
+
+
+async def sent(house: House, event: str) -> list[dict[str, Any]]:
+    """The records of the question and its closing by chat, once both are there."""
+    found = [
+        one
+        for one in house.records(event)
+        if one["kind"] == "outreach.sent" and one["body"]["channel"] == "xmpp"
+    ]
+    return found if len(found) == 2 else []
+
+
+def told_again(house: House, record: dict[str, Any]) -> str:
+    """The text of a message, made of its record and the kept file of texts alone."""
+    kept = orjson.loads(read.disclose(house.data, record, "variables").value)
+    said, template = record["body"]["said"], record["body"]["template"]
+    source = house.data / "notifier" / "templates" / f"{template['sha256']}.yaml"
+    text = again(source.read_bytes(), template["parts"], kept["values"])
+    assert sha256(f"{kept['salt']}\0{text}".encode()).hexdigest() == said["text"]
+    return text
 
 
 def test_a_confirmed_payment_is_approved_and_teaches_that_it_was_honest(house: House) -> None:
@@ -59,6 +88,16 @@ def test_a_confirmed_payment_is_approved_and_teaches_that_it_was_honest(house: H
             ]
             assert kinds[: len(in_order)] == in_order
             assert {"outreach.sent", "answer"} <= set(kinds)
+
+            # Her screen names the record of the end; both texts are told again from the ledger.
+            said = await until(lambda: sent(house, event), "both messages on record")
+            assert [told_again(house, one) for one in said] == [asked.body, closed.body]
+            end = next(one for one in house.records(event) if one["kind"] == "outcome")
+            later = [one for one in house.records(event) if one["case_seq"] == end["case_seq"] + 1]
+            own = stanzas.child(closed.xml, "closed", stanzas.CHALLENGE)
+            assert own is not None
+            assert own.get("leaf") == later[0]["case_prev"], "the hash that the next one names"
+            assert short_leaf(own.get("leaf", "")) in closed.body
 
     tell(story())
     house.end()
