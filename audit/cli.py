@@ -67,9 +67,21 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="CHECKPOINT",
         help="you verified the log up to this checkpoint before: only its root is compared",
     )
+    _add_tsa(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.set_defaults(run=_verify)
+
+
+def _add_tsa(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tsa",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PEM",
+        help="certificates of a time-stamp authority whose RFC 3161 tokens count",
+    )
 
 
 def _verify(chosen: argparse.Namespace) -> int:
@@ -87,6 +99,7 @@ def _verify(chosen: argparse.Namespace) -> int:
             policy=policy,
             old_checkpoints=old,
             since=[file.read_bytes() for file in chosen.since],
+            authorities=[file.read_bytes() for file in chosen.tsa],
             workers=chosen.workers,
             progress=progress,
         )
@@ -106,6 +119,8 @@ def _verify(chosen: argparse.Namespace) -> int:
         )
         for witness in report.witnesses:
             _say(f"  witness {witness['name']} ({witness['key']}) at {witness['time']}")
+        for stamp in report.timestamps:
+            _say(f"  time stamp on the head of size {stamp['size']}: {stamp['time']}")
         first = report.first
         if first is not None:
             _say(f"  BROKEN: {first}")
@@ -173,6 +188,8 @@ def _add_writer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="32 bytes in hexadecimal: what producers seal personal values with",
     )
     parser.add_argument("--witness", action="append", default=[], metavar="URL")
+    parser.add_argument("--tsa", metavar="URL", help="ask this time-stamp authority every hour")
+    parser.add_argument("--ml-dsa", action="store_true", help="cosign with ML-DSA-44 as well")
     parser.add_argument(
         "--recover-from-ledger",
         action="store_true",
@@ -196,6 +213,8 @@ def _writer(chosen: argparse.Namespace) -> int:
         transport_key=read_secret(chosen.transport_key),
         stop=stop,
         witnesses=chosen.witness,
+        tsa=chosen.tsa,
+        ml_dsa=chosen.ml_dsa,
         recover_from_ledger=chosen.recover_from_ledger,
         on_ready=lambda: _say('{"ready": "ledger"}'),
     )
@@ -245,6 +264,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     check = commands.add_parser("verify-bundle", help="check the evidence of one case")
     check.add_argument("bundle", type=Path)
     check.add_argument("--policy", type=Path, help="a C2SP tlog-policy, got from elsewhere")
+    _add_tsa(check)
     check.set_defaults(run=_verify_bundle)
 
 
@@ -298,11 +318,14 @@ def _verify_bundle(chosen: argparse.Namespace) -> int:
     from audit.policy import parse_policy
 
     policy = None if chosen.policy is None else parse_policy(chosen.policy.read_bytes())
-    report = verify_bundle(chosen.bundle, policy=policy)
+    authorities = [file.read_bytes() for file in chosen.tsa]
+    report = verify_bundle(chosen.bundle, policy=policy, authorities=authorities)
     for fault in report.faults:
         _say(f"BROKEN: {fault}")
     for question in report.open_questions:
         _say(f"not established: {question}")
+    for stamp in report.timestamps:
+        _say(f"time stamp on {stamp}")
     _say(f"case {report.case}: {report.records} records, status {report.status}")
     return report.status
 

@@ -12,7 +12,8 @@ AuditError
 ├── EvidenceMalformed       a note, key, proof, policy or tile that can't be read
 ├── KeyMissing              a secret or a data key that is not, or no longer, there
 ├── NotInLedger             a case, record or log that was asked for and isn't there
-└── WitnessRefused          a witness would not cosign
+├── WitnessRefused          a witness would not cosign
+└── TimestampRefused        no time stamp was to be had, or none can be checked here
 """
 
 from __future__ import annotations
@@ -77,3 +78,7 @@ class WitnessRefused(AuditError):
         super().__init__(f"the witness refused with status {status}: {detail}")
         self.status = status
         self.detail = detail
+
+
+class TimestampRefused(AuditError):
+    """No time stamp was to be had, or the package to check one is missing."""

@@ -2,7 +2,7 @@
 
     manifest.json            every other file with its SHA-256, and which record is which
     records/<n>/<i>.json     the leaves of log n, byte for byte; beside each its .tlog-proof
-    logs/<n>/                checkpoint, up to two older ones with consistency proofs, keys
+    logs/<n>/                checkpoint, older ones with consistency proofs, keys, time stamps
     cas/<sha256>             payloads as stored (sealed)
     disclosures.json         single values opened on purpose: {path, value, salt}, never a key
     policy                   the policy as the exporter knows it: take yours from elsewhere
@@ -33,6 +33,7 @@ from audit.read import case_family, log_directory
 from audit.read import disclose as disclose_value
 from audit.seal import Disclosure, disclosure_matches
 from audit.tiles import checkpoint_file, payload_file
+from audit.timestamp import check, tokens
 from audit.tree import consistency_path, is_consistent, leaf_hash
 from audit.verify import BROKEN, SELF_CONSISTENT, VERIFIED, Fault
 from audit.witness import parse_request, request_of
@@ -68,6 +69,7 @@ class BundleReport:
     faults: list[Fault] = field(default_factory=list)
     open_questions: list[str] = field(default_factory=list)
     witnessed: bool = False
+    timestamps: list[str] = field(default_factory=list)
 
     @property
     def status(self) -> int:
@@ -97,7 +99,9 @@ def export_case(
     files: dict[str, bytes] = {"HOW-TO-VERIFY.txt": HOW_TO.encode()}
     origins = sorted({leaf["origin"] for leaf in leaves})
     for origin in origins:
-        _put_log(files, f"logs/{origins.index(origin) + 1}", log_directory(data_dir, origin))
+        last = max(leaf["index"] for leaf in leaves if leaf["origin"] == origin)
+        number, log = origins.index(origin) + 1, log_directory(data_dir, origin)
+        _put_log(files, f"logs/{number}", log, last)
     records = []
     for leaf in leaves:
         number = origins.index(leaf["origin"]) + 1
@@ -129,8 +133,13 @@ def export_case(
     return sorted(files)
 
 
-def verify_bundle(path: Path, *, policy: Policy | None = None) -> BundleReport:
-    """Check a bundle by itself: hashes, proofs, signatures, chain, disclosures, witnesses."""
+def verify_bundle(
+    path: Path, *, policy: Policy | None = None, authorities: Sequence[bytes] = ()
+) -> BundleReport:
+    """Check a bundle by itself: hashes, proofs, signatures, chain, disclosures, witnesses.
+
+    `authorities` are PEM certificates of time-stamp authorities.
+    """
     report = BundleReport()
     try:
         with zipfile.ZipFile(path) as bundle:
@@ -149,6 +158,7 @@ def verify_bundle(path: Path, *, policy: Policy | None = None) -> BundleReport:
         head = parse_checkpoint(heads[number])
         if _is_signed(head, keys):  # what nobody known signed needs no second fault
             _check_older(files, number, head, keys, report)
+            _check_timestamps(files, number, head, authorities, report)
     chain = []
     for name in sorted(files):
         if name.startswith("records/") and name.endswith(".json"):
@@ -210,6 +220,32 @@ def _check_older(
         ):
             why = f"{name}: a checkpoint of size {older.size} is no beginning of this log"
             report.faults.append(Fault(12, None, why))
+
+
+def _check_timestamps(
+    files: dict[str, bytes],
+    number: int,
+    head: Checkpoint,
+    authorities: Sequence[bytes],
+    report: BundleReport,
+) -> None:
+    """12. Each enclosed time stamp is of the checkpoint or of an older one beside it."""
+    prefix = f"logs/{number}/timestamps/"
+    stamps = sorted(name for name in files if name.startswith(prefix))
+    if stamps and not authorities:
+        why = f"{len(stamps)} time stamps are enclosed, and whose stamps count was not said (--tsa)"
+        report.open_questions.append(why)
+        return
+    for name in stamps:
+        size = name.removeprefix(prefix).removesuffix(".tsr")
+        older = files.get(f"logs/{number}/older-{size}", b"")
+        try:
+            stamped = head if size == str(head.size) else parse_checkpoint(older)
+            when = check(files[name], stamped.text, authorities)
+        except EvidenceMalformed as error:
+            report.faults.append(Fault(12, None, f"{name}: {error}"))
+        else:
+            report.timestamps.append(f"{head.origin} at size {size}: {when.isoformat()}")
 
 
 def _is_signed(head: Checkpoint, keys: Sequence[Verifier]) -> bool:
@@ -275,14 +311,20 @@ def _check_disclosures(files: dict[str, bytes], chain: Chain, report: BundleRepo
             report.faults.append(Fault(16, index, f"{item['path']} is not what was committed to"))
 
 
-def _put_log(files: dict[str, bytes], name: str, log: Path) -> None:
+def _put_log(files: dict[str, bytes], name: str, log: Path, last: int) -> None:
     data = checkpoint_file(log).read_bytes()
     head = parse_checkpoint(data)
     files[f"{name}/checkpoint"] = data
     files[f"{name}/keys"] = (log / "keys").read_bytes()
     folder = log / "checkpoints"
     sizes = sorted(int(file.name) for file in folder.iterdir() if file.name.isdigit())
-    for size in [size for size in sizes if 0 < size < head.size][-OLDER_CHECKPOINTS:]:
+    known = {*(size for size in sizes if size < head.size), head.size}
+    stamps = {size: token for size, token in tokens(log).items() if size in known}
+    kept = {min((size for size in stamps if size > last), default=0), max(stamps, default=0)}
+    for size in sorted(kept - {0}):  # the first stamp that covers the case, and the newest
+        files[f"{name}/timestamps/{size}.tsr"] = stamps[size]
+    older = [size for size in sizes if 0 < size < head.size]
+    for size in sorted({*older[-OLDER_CHECKPOINTS:], *(kept & set(older))}):
         path = consistency_path(size, head.size, nodes_of_tiles(log, head.size))
         files[f"{name}/older-{size}"] = (folder / str(size)).read_bytes()
         files[f"{name}/older-{size}.consistency"] = request_of(size, path, data)

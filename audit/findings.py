@@ -65,6 +65,7 @@ class Report:
     first_ts: str | None = None
     last_ts: str | None = None
     witnesses: list[dict[str, str]] = field(default_factory=list)
+    timestamps: list[dict[str, Any]] = field(default_factory=list)
     open_questions: list[str] = field(default_factory=list)
     pinned: bool = False
     witnessed: bool = False
@@ -99,6 +100,7 @@ class Report:
             "from": self.first_ts,
             "to": self.last_ts,
             "witnesses": self.witnesses,
+            "timestamps": self.timestamps,
             "not_established": self.open_questions,
         }
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from audit.errors import KeyMissing
-from audit.note import LOG_KEY, Signer
+from audit.note import LOG_KEY, ML_DSA_KEY, Signer
 from audit.tiles import sync_directory
 
 SECRET_BYTES = 32
@@ -58,3 +58,10 @@ def log_signer(secret: bytes, origin: str) -> Signer:
     info = b"ringback log key v1\n" + origin.encode()
     seed = HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=None, info=info).derive(secret)
     return Signer(origin, seed, LOG_KEY)
+
+
+def ml_dsa_signer(secret: bytes, origin: str) -> Signer:
+    """The key by which a log cosigns its own heads with ML-DSA-44, derived in the same way."""
+    info = b"ringback log ml-dsa-44 key v1\n" + origin.encode()
+    seed = HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=None, info=info).derive(secret)
+    return Signer(origin, seed, ML_DSA_KEY)

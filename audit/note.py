@@ -3,6 +3,7 @@
     origin \n size \n base64(root) \n \n
     — origin base64(4-byte key id, signature)            type 0x01: the log
     — witness base64(4-byte key id, time, signature)     type 0x04: cosignature/v1
+    — name base64(4-byte key id, time, signature)        type 0x06: the same by ML-DSA-44
 
 Formats: https://c2sp.org/signed-note, /tlog-checkpoint, /tlog-cosignature. Lines of unknown keys
 are ignored, as the format demands; a line of a known key that does not verify is an error.
@@ -14,15 +15,23 @@ import base64
 import binascii
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from audit.errors import EvidenceMalformed
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+
 LOG_KEY = 0x01
 WITNESS_KEY = 0x04
-KINDS = {LOG_KEY: "log", WITNESS_KEY: "witness"}
+ML_DSA_KEY = 0x06
+KINDS = {LOG_KEY: "log", WITNESS_KEY: "witness", ML_DSA_KEY: "ML-DSA-44 witness"}
+WITNESS_KINDS = (WITNESS_KEY, ML_DSA_KEY)
+_KEY_BYTES = {LOG_KEY: 32, WITNESS_KEY: 32, ML_DSA_KEY: 1312}
+_COSIGNATURE_BYTES = {WITNESS_KEY: 8 + 64, ML_DSA_KEY: 8 + 2420}
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,13 @@ class Verifier:
 
     def accepts(self, message: bytes, signature: bytes) -> bool:
         try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
-        except (InvalidSignature, ValueError):
+            if self.kind == ML_DSA_KEY:
+                from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
+
+                MLDSA44PublicKey.from_public_bytes(self.public).verify(signature, message)
+            else:
+                Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+        except (InvalidSignature, UnsupportedAlgorithm, ValueError):
             return False
         return True
 
@@ -58,8 +72,10 @@ def parse_vkey(text: str) -> Verifier:
     name, key_id, encoded = parts
     _check_name(name)
     key = _unbase64(encoded, "verifier key")
-    if len(key) != 33 or key[0] not in KINDS:
-        raise EvidenceMalformed(f"the key of {name} is no Ed25519 log (1) or witness (4) key")
+    if not key or key[0] not in KINDS or len(key) != 1 + _KEY_BYTES[key[0]]:
+        raise EvidenceMalformed(
+            f"the key of {name} is no Ed25519 log (1) or witness (4) key, nor one of ML-DSA-44 (6)"
+        )
     verifier = Verifier(name, key[0], key[1:])
     if verifier.key_id.hex() != key_id:
         raise EvidenceMalformed(f"the key of {name} has id {verifier.key_id.hex()}, not {key_id}")
@@ -71,7 +87,13 @@ class Signer:
 
     def __init__(self, name: str, seed: bytes, kind: int = LOG_KEY) -> None:
         _check_name(name)
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self._key: Ed25519PrivateKey | MLDSA44PrivateKey
+        if kind == ML_DSA_KEY:  # newer than the rest: who doesn't use it needn't have it
+            from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+
+            self._key = MLDSA44PrivateKey.from_seed_bytes(seed)
+        else:
+            self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self.verifier = Verifier(name, kind, self._key.public_key().public_bytes_raw())
 
     def sign(self, text: str) -> str:
@@ -80,7 +102,7 @@ class Signer:
 
     def cosign(self, text: str, time: int) -> str:
         """The signature line of a witness: it saw this head, consistent, at `time` (POSIX s)."""
-        signed = self._key.sign(_cosigned(text, time))
+        signed = self._key.sign(_cosigned(self.verifier, text, time))
         return self._line(time.to_bytes(8, "big") + signed)
 
     def _line(self, signature: bytes) -> str:
@@ -120,14 +142,16 @@ class Checkpoint:
     def witnessed_at(self, verifier: Verifier) -> int | None:
         """The witness's own time (POSIX s) if that witness cosigned this head, else None."""
         for line in self.lines:
-            if line.is_of(verifier) and len(line.signature) == 72:
+            if line.is_of(verifier) and len(line.signature) == _COSIGNATURE_BYTES[verifier.kind]:
                 time = int.from_bytes(line.signature[:8], "big")
-                if verifier.accepts(_cosigned(self.text, time), line.signature[8:]):
+                message = _cosigned(verifier, self.text, time)
+                if verifier.accepts(message, line.signature[8:]):
                     return time
         return None
 
     def witness_names(self) -> list[str]:
-        return [line.name for line in self.lines if len(line.signature) == 72]
+        sizes = _COSIGNATURE_BYTES.values()
+        return [line.name for line in self.lines if len(line.signature) in sizes]
 
 
 def head_text(origin: str, size: int, root: bytes) -> str:
@@ -173,8 +197,14 @@ def parse_line(row: str) -> Line:
     return Line(parts[1], packed[:4], packed[4:])
 
 
-def _cosigned(text: str, time: int) -> bytes:
-    return f"cosignature/v1\ntime {time}\n{text}".encode()
+def _cosigned(verifier: Verifier, text: str, time: int) -> bytes:
+    if verifier.kind != ML_DSA_KEY:
+        return f"cosignature/v1\ntime {time}\n{text}".encode()
+    # The ML-DSA-44 message names the cosigner and the tree itself, whatever else is in the note.
+    origin, size, root = text.split("\n")[:3]
+    named = [len(part).to_bytes() + part for part in (verifier.name.encode(), origin.encode())]
+    tree = (0).to_bytes(8) + int(size).to_bytes(8) + base64.b64decode(root)
+    return b"subtree/v1\n\0" + named[0] + time.to_bytes(8) + named[1] + tree
 
 
 def _check_name(name: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from audit.errors import EvidenceMalformed
-from audit.note import LOG_KEY, WITNESS_KEY, Verifier, parse_vkey
+from audit.note import LOG_KEY, WITNESS_KINDS, Verifier, parse_vkey
 
 NONE = "none"
 
@@ -83,8 +83,8 @@ def _take(policy: Policy, members: set[str], words: list[str]) -> None:
         case ["witness", name, vkey, *url] if len(url) <= 1:
             key = parse_vkey(vkey)
             known = [witness.verifier.public for witness in policy.witnesses.values()]
-            if key.kind != WITNESS_KEY or key.public in known:
-                raise EvidenceMalformed("a witness has a key of type 4 that is named once")
+            if key.kind not in WITNESS_KINDS or key.public in known:
+                raise EvidenceMalformed("a witness has a key of type 4 or 6 that is named once")
             _name(policy, name)
             policy.witnesses[name] = Witness(name, key, url[0] if url else None)
         case ["group", name, needed, *names] if names:

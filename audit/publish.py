@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from audit.errors import AuditError, WitnessRefused
+from audit.note import Signer, parse_checkpoint
 from audit.store import LOG_SHIFT, node_at, open_read_only
 from audit.tiles import (
     checkpoint_file,
@@ -26,10 +27,12 @@ from audit.tiles import (
     write_atomically,
     write_tile,
 )
+from audit.timestamp import ask_and_keep, timestamp_file
 from audit.tree import TILE_WIDTH, consistency_path
 from audit.witness import ask_witness
 
 SETTLED_SECONDS = 120.0
+STAMP_SECONDS = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -38,11 +41,21 @@ class Publisher:
     """Brings the files of a ledger's logs up to its last commit. Reads the store only."""
 
     def __init__(
-        self, ledger: Path, vkey_of: Callable[[str], str], witnesses: Sequence[str] = ()
+        self,
+        ledger: Path,
+        signers_of: Callable[[str], Sequence[Signer]],
+        witnesses: Sequence[str] = (),
+        *,
+        tsa: str | None = None,
+        stamp_every: float = STAMP_SECONDS,
     ) -> None:
-        """`vkey_of(origin)` is the line for a log's `keys` file; `witnesses` are URLs to ask."""
+        """`signers_of(origin)` are a log's own keys; the first has signed already, the others
+        cosign what is published. `witnesses` are URLs to ask, `tsa` is a time-stamp authority's.
+        """
         self._ledger = ledger
-        self._vkey_of = vkey_of
+        self._signers_of = signers_of
+        self._tsa, self._stamp_every = tsa, stamp_every
+        self._stamp_due: dict[int, float] = {}
         self._witnesses = witnesses
         self._seen: dict[tuple[int, str], int] = {}
         self._done: dict[int, int] = {}
@@ -74,10 +87,12 @@ class Publisher:
                     path = self._ledger / tenant / retention / str(year)
                     if log not in self._done:
                         self._done[log] = settled_size(path)
-                        write_atomically(path / "keys", f"{self._vkey_of(origin)}\n".encode())
+                        vkeys = [signer.verifier.vkey for signer in self._signers_of(origin)]
+                        write_atomically(path / "keys", "".join(f"{v}\n" for v in vkeys).encode())
                     if size > self._done[log]:
                         self._write(db, log, path, self._done[log], size)
                         lines = self._cosigned(db, log, size, note)
+                        lines += _own_cosignatures(self._signers_of(origin)[1:], note)
                         self._write_head(log, path, size, note + "".join(lines))
                         self._done[log] = size
                     if keep and size:
@@ -85,6 +100,28 @@ class Publisher:
                         write_atomically(saved_checkpoint_file(path, size), data)
             finally:
                 db.execute("ROLLBACK")
+            for log, _, tenant, retention, year, size, _ in rows:
+                if self._tsa is not None and size:
+                    self._stamp(self._tsa, log, self._ledger / tenant / retention / str(year))
+
+    def _stamp(self, tsa: str, log: int, path: Path) -> None:
+        """A time stamp on the published head, when one is due; a refusal costs a minute."""
+        now = time.monotonic()
+        if now < self._stamp_due.get(log, 0.0):
+            return
+        data = checkpoint_file(path).read_bytes()
+        head = parse_checkpoint(data)
+        if timestamp_file(path, head.size).exists():
+            return
+        self._stamp_due[log] = now + min(self._stamp_every, 60.0)
+        try:
+            write_atomically(saved_checkpoint_file(path, head.size), data)
+            ask_and_keep(tsa, path, head.size, head.text)
+        except AuditError as error:
+            self.failure = error
+            _log.warning("no time stamp, it is asked for again: %s", error)
+        else:
+            self._stamp_due[log] = now + self._stamp_every
 
     def close(self) -> None:
         with self._lock:
@@ -148,6 +185,11 @@ class Publisher:
         if self._minute.get(log) != minute:
             self._minute[log] = minute
             write_atomically(saved_checkpoint_file(path, size), data)
+
+
+def _own_cosignatures(signers: Sequence[Signer], note: str) -> list[str]:
+    text = parse_checkpoint(note.encode()).text
+    return [signer.cosign(text, int(time.time())) for signer in signers]
 
 
 def settled_size(path: Path) -> int:

