@@ -120,6 +120,7 @@ def stages(settings: Settings, rules: RuleSet, parts: Parts) -> Stages:
             cast("Callable[[], Profile]", describer.new),
             cast("Callable[[bytes], Profile]", describer.load),
             engine.cache_entities,
+            describer.expired,
         )
         tiers.append(
             Tier(
