@@ -15,9 +15,9 @@ import config.settings
 from features import chain, seen, tracks
 from features.catalogue import BY_NAME, DESCRIBERS, Catalogue, catalogue
 from features.chain import Chain
-from features.declared import AGGREGATES, KEYS, BadDeclaration
+from features.declared import AGGREGATES, KEYS
 from features.describer import FORGOTTEN_AFTER, Describer, Profile
-from features.filters import NAMED
+from features.filters import NAMED, BadDeclaration
 from features.moment import DAY, HOUR, LATENESS, MINUTE, SECOND, Value
 from features.seen import Seen
 from tests.features.declared_reference import ASSET, FILTERS, answers
@@ -398,7 +398,8 @@ def test_a_chain_equals_the_longest_beginning_found_greedily(
     stream: list[tuple[int, int, int, bool]], width: int
 ) -> None:
     """A few numbers give what the whole history gives, out of order and stored, too."""
-    line, now, past = Chain(3), START, []
+    line, now = Chain(3), START
+    past: list[tuple[int, int]] = []
     for advance, behind, mask, stored in stream:
         now += advance
         time = now - behind
