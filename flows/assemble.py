@@ -12,6 +12,7 @@ from config.rule_files import read_rule_file, rule_files
 from config.settings import HERE, Settings, read_rates, read_yaml
 from features import surface
 from features.catalogue import DESCRIBERS, Catalogue
+from flows import judgement
 from flows.catalogue import read_catalogue
 from flows.describe import Profile, Ticker, Tier
 from flows.effects import Effects
@@ -27,6 +28,7 @@ from flows.walk import Values
 from risk.challenge import Conversation
 from risk.events import Moment
 from risk.policy import BadPolicy, RuleSet, rule_set
+from risk.rule_check import Vocabulary
 from risk.rules import BadRules, Rule, read_rules, vocabulary
 
 
@@ -45,14 +47,27 @@ def own_file(name: str, data: Path | None = None) -> Path:
     return there if there is not None and there.exists() else HERE / name
 
 
+def known_names(settings: Settings, data: Path | None = None) -> Vocabulary:
+    """The names that rules may use here."""
+    return vocabulary(read_catalogue(data).by_name, settings.base_currency)
+
+
 def read_rule_set(settings: Settings, data: Path | None = None) -> RuleSet:
+    """The set that counts in a data directory: the one agreed on, before that the files'."""
+    counts = None if data is None else judgement.pointed(data)
+    if data is None or counts is None:
+        return read_files(settings, data)
+    return judgement.stored(data, counts, known_names(settings, data))
+
+
+def read_files(settings: Settings, data: Path | None = None) -> RuleSet:
     """Read rules, policy and rates into one immutable set.
 
     Each is the shipped one of ``config/``, or the data directory's own where it has one.
     """
     places, policy = rule_places(data), own_file("policy.yaml", data)
     rates = read_rates(own_file("rates.yaml", data), settings.base_currency)
-    known = vocabulary(read_catalogue(data).by_name, settings.base_currency)
+    known = known_names(settings, data)
     documents: list[dict[str, Any]] = []
     read: tuple[Rule, ...] = ()
     for path in places:
@@ -103,7 +118,7 @@ def registry_of(data: Path | None = None) -> Registry:
     return read_registry(own_file("models.yaml", data))
 
 
-def stages(settings: Settings, rules: RuleSet, parts: Parts) -> Stages:
+def stages(settings: Settings, rules: RuleSet | Callable[[], RuleSet], parts: Parts) -> Stages:
     """Assemble the way from its parts."""
     from features import anomaly, drift, explain, models  # River alone takes a second to import
 
@@ -153,7 +168,7 @@ def stages(settings: Settings, rules: RuleSet, parts: Parts) -> Stages:
             publish=parts.publish,
         ),
         judge=Judging(
-            lambda: rules,
+            rules if callable(rules) else lambda: rules,
             conversations,
             parts.effects,
             Recorder(settings.tenant),

@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,16 @@ import redis
 from bytewax._bytewax import cluster_main, init_db_dir
 from bytewax.recovery import RecoveryConfig
 
-from config.settings import Settings
+from config.settings import BadConfig, Settings
 from features.catalogue import Catalogue
 from flows import assemble
 from flows.catalogue import settle_catalogue
+from flows.changes import Changes
 from flows.effects import Note, RedisEffects
 from flows.errors import BadSettings
 from flows.fraud import fraud
 from flows.inlets import RedisInlet
+from flows.judgement import Bench, Watching, read_lists, refused, stored
 from flows.lessons import Lessons
 from flows.outlet import Watch, nobody
 from flows.prefetch import Prefetch
@@ -117,6 +119,46 @@ class _Beat:
             time.sleep(_BEAT_SECONDS)
 
 
+def _bench(
+    client: "redis.Redis", settings: Settings, data: Path, recorder: Recorder, place: Place
+) -> Bench:
+    """What judges from the start: the set that was agreed on; at the first start, the files'."""
+    known = assemble.known_names(settings, data)
+    changes = Changes(data, client, known, recorder.configured, wall_us)
+    if place.process == 0:
+        try:
+            written = assemble.read_files(settings, data)
+        except (BadSettings, BadConfig) as wrong:
+            if changes.head() is None:
+                raise
+            refused(client, "files", f"The rule files can't be read: {wrong}")
+        else:
+            changes.adopt(written)
+            differs = changes.differs(written)
+            if differs:
+                told = f"{'; '.join(differs)}: ringback rules propose lets them count"
+                refused(client, written.sha256, told)
+    while changes.head() is None:
+        time.sleep(0.02)
+    return Bench(replace(changes.current(), lists=read_lists(client)))
+
+
+def _watch(bench: Bench, client: "redis.Redis", settings: Settings, data: Path) -> None:
+    """Follow changes of the judgement; a rule that needs what is not counted restarts the flow."""
+    known = assemble.known_names(settings, data)
+    counted = {feature.name for feature in assemble.counted(bench(), data).features}
+
+    def load(sha256: str) -> RuleSet:
+        rules = stored(data, sha256, known)
+        lacking = {feature.name for feature in assemble.counted(rules, data).features} - counted
+        if lacking:
+            log.warning("flow: %s must be counted now; starting again", ", ".join(sorted(lacking)))
+            signal.raise_signal(signal.SIGTERM)
+        return rules
+
+    Watching(bench, client, load).start()
+
+
 def run_flow(
     settings: Settings,
     secrets: Secrets,
@@ -136,7 +178,8 @@ def run_flow(
     ttl = settings.idempotency_days * 86_400
     effects = RedisEffects(wait(redis_url), generation, ttl, wall_us)
     scoreds = SqliteScoreds(data / "scored", str(place.process), wall_us, settings.scored_days)
-    rules = assemble.read_rule_set(settings, data)
+    bench = _bench(client, settings, data, recorder, place)
+    rules = bench()
 
     lessons = Lessons(data / "scored", str(place.process), wall_us, settings.scored_days)
 
@@ -179,11 +222,12 @@ def run_flow(
         told=told,
         publish=publish,
     )
-    stages = assemble.stages(settings, rules, parts)
+    stages = assemble.stages(settings, bench, parts)
     inlet.ahead = Prefetch(stages, store)
     flow = fraud(stages)
     signal.signal(signal.SIGTERM, lambda *_: inlet.stop())
     _Beat(wait(redis_url), inlet, place.process).start()
+    _watch(bench, wait(redis_url), settings, data)
     log.info("flow %s of generation %s walks", place.process, generation)
     cluster_main(  # type: ignore[no-untyped-call]  # Bytewax ships its stubs without types
         flow,

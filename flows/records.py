@@ -11,6 +11,7 @@ import orjson
 
 from flows.effects import Note
 from flows.score import Drifted, Learnt, Promoted
+from flows.staff import Person
 from flows.walk import Scored, Spoken
 from risk import names
 from risk.challenge import Outcome
@@ -252,6 +253,17 @@ class Recorder:
     def _of_model(self, kind: str, rid: str, at_us: int, body: Mapping[str, Any]) -> dict[str, Any]:
         record = self._record(kind, rid, "", "", at_us, body, grade=1, case=None)
         return {**record, "event": None, "subject": None}
+
+    def configured(
+        self, rid: str, body: Mapping[str, Any], person: Person | None, at_us: int
+    ) -> dict[str, Any]:
+        """A step of a change of the judgement, by a person or by ourselves (a brake, a start)."""
+        made = self._record("config.change", rid, "", "", at_us, body, grade=1, case=None)
+        made |= {"event": None, "subject": None}
+        if person is not None:
+            role = "+".join(person.rights)
+            made["actor"] = {"type": "staff", "id": person.name, "role": role}
+        return made
 
     def learnt(self, learnt: Learnt) -> bytes:
         """One lesson, with the model after it."""

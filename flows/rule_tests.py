@@ -122,7 +122,9 @@ def _moments(where: str, row: Mapping[str, Any], kind: str, base: str) -> Iterat
     except money.BadAmount as wrong:
         raise BadRules(f"{where}: {wrong}") from wrong
     for number in range(1, times + 1):
-        texts = {name: str(row[name]).replace("{n}", str(number)) for name in _TEXTS if name in row}
+        texts: Any = {
+            name: str(row[name]).replace("{n}", str(number)) for name in _TEXTS if name in row
+        }
         time_us = at_us + (number - 1) * every_us
         payee = str(row.get("payee", "payee")).replace("{n}", str(number))
         yield Moment(

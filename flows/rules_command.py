@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 import typer
 
 from flows.errors import BadSettings
@@ -26,25 +27,30 @@ def combined(file: Path | None, data: Path | None) -> tuple[list[Any], list[str]
     """The rules that count with those of ``file`` in place of theirs: rules, new ids, refusals."""
     from config.rule_files import read_rule_file, rule_files
     from config.settings import BadConfig
-    from flows.assemble import rule_places
-    from flows.catalogue import read_catalogue
-    from risk.rules import BadRules, Rule, read_rules, vocabulary
+    from flows.assemble import known_names, read_rule_set, rule_places
+    from flows.changes import rows_of
+    from flows.judgement import pointed
+    from risk.rules import BadRules, Rule, read_rules
 
     if file is not None and not file.exists():
         raise BadSettings(f"rules: needed a file or a folder, got {file}, which is none")
-    known = vocabulary(read_catalogue(data).by_name, settings_of(data).base_currency)
+    settings = settings_of(data)
+    known = known_names(settings, data)
     refused: list[str] = []
     mine: list[dict[str, Any]] = []
-    places = rule_places(data)
     for path in rule_files(file) if file is not None else ():
         try:
             mine += _rows(read_rule_file(path))
         except BadConfig as wrong:
             refused.append(str(wrong))
     fresh = [str(row.get("id")) for row in mine]
-    rows: list[dict[str, Any]] = []
-    for path in places:
-        rows += [row for row in _rows(read_rule_file(path)) if str(row.get("id")) not in fresh]
+    if data is not None and pointed(data) is not None:
+        counting = list(rows_of(orjson.loads(read_rule_set(settings, data).document)).values())
+        for row in counting:
+            del row["version"]
+    else:
+        counting = [row for path in rule_places(data) for row in _rows(read_rule_file(path))]
+    rows = [row for row in counting if str(row.get("id")) not in fresh]
     read: list[Rule] = []
     for row in rows + mine:
         version = 1 if isinstance(row.get("when"), list) else 2
@@ -136,3 +142,176 @@ def _table(rules: Sequence[Any]) -> None:
     for rule in rules:
         table.add_row(rule.id, rule.state, rule.action, rule.severity, rule.owner, rule.title)
     Console().print(table)
+
+
+# --- changes --------------------------------------------------------------------------------
+
+House = Annotated[Path, typer.Option(help="The data directory.")]
+As = Annotated[str, typer.Option("--as", help="Your name, as `ringback staff list` has it.")]
+Key = Annotated[Path | None, typer.Option("--key", help="Your key; else $RINGBACK_KEY, or ours.")]
+Why = Annotated[str, typer.Option("--why", help="For those who read it in years.")]
+VAR = Path("var")
+
+
+def changes_of(data: Path) -> Any:
+    """The changes of a running house."""
+    from flows.assemble import known_names
+    from flows.changes import Changes
+    from flows.live import wall_us
+    from flows.parts import open_house
+    from flows.records import Recorder
+    from flows.redis_server import wait
+
+    house = open_house(data)
+    client = wait(house.redis_url, 5.0)
+    known = known_names(house.settings, house.data)
+    return Changes(house.data, client, known, Recorder(house.settings.tenant).configured, wall_us)
+
+
+def _told(change: Any) -> None:
+    last = change.steps[-1]
+    rules = ", ".join(change.rules) or "the policy"
+    if change.state == "waiting":
+        typer.echo(
+            f"{change.id}: {rules}: waits for a second person: ringback rules approve {change.id}"
+        )
+    else:
+        typer.echo(f"{change.id}: {rules}: {last['step']} by {last['by']}")
+
+
+@rules_app.command()
+def propose(
+    file: Annotated[Path, typer.Argument(help="A rule file or folder.")],
+    by: As,
+    why: Why,
+    data: House = VAR,
+    key: Key = None,
+) -> None:
+    """Propose rules as a file has them; what touches nothing live counts at once."""
+    from config.rule_files import read_rule_file, rule_files
+    from flows.staff import person
+
+    refused = combined(file, data)[2]
+    if refused:
+        raise BadSettings(refused[0])
+    rows = {}
+    for path in rule_files(file):
+        document = read_rule_file(path)
+        version = document.get("version")
+        for row in _rows(document):
+            rows[str(row.get("id"))] = {"version": version, **row}
+    _told(changes_of(data).propose(person(data, by, key), rows, why))
+
+
+@rules_app.command()
+def promote(
+    rule: str,
+    to: Annotated[str, typer.Option(help="shadow or live.")],
+    by: As,
+    why: Why,
+    data: House = VAR,
+    key: Key = None,
+) -> None:
+    """Propose another state for a rule: draft, shadow, live."""
+    _to_state(data, rule, to, by, why, key)
+
+
+@rules_app.command()
+def retire(
+    rule: str,
+    by: As,
+    why: Why,
+    delete: Annotated[bool, typer.Option("--delete", help="Take its words out, too.")] = False,
+    data: House = VAR,
+    key: Key = None,
+) -> None:
+    """Propose that a rule acts no more; a live one needs a second person for it."""
+    _to_state(data, rule, None if delete else "retired", by, why, key)
+
+
+def _to_state(
+    data: Path, rule: str, state: str | None, by: str, why: str, key: Path | None
+) -> None:
+    from flows.changes import rows_of
+    from flows.staff import person
+
+    changes = changes_of(data)
+    rows = rows_of(orjson.loads(changes.current().document))
+    row = rows.get(rule)
+    if row is None:
+        raise BadSettings(f"rule {rule}: needed one of {', '.join(rows)}")
+    if row["version"] == 1 and state is not None:
+        raise BadSettings(f"rule {rule}: needed format 2, which has states: docs/rules.md")
+    wished = None if state is None else {**row, "state": state}
+    _told(changes.propose(person(data, by, key), {rule: wished}, why))
+
+
+@rules_app.command()
+def approve(change: str, by: As, data: House = VAR, key: Key = None) -> None:
+    """Let a waiting change count; by somebody other than who proposed it."""
+    from flows.staff import person
+
+    _told(changes_of(data).approve(person(data, by, key), change))
+
+
+@rules_app.command()
+def reject(change: str, by: As, data: House = VAR, key: Key = None) -> None:
+    """End a waiting change."""
+    from flows.staff import person
+
+    _told(changes_of(data).reject(person(data, by, key), change))
+
+
+@rules_app.command()
+def history(data: House = VAR, as_json: Json = False) -> None:
+    """Every change there was, and who made each step of it."""
+    rows = [change.as_json() for change in changes_of(data).all()]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    for row in rows:
+        typer.echo(f"{row['id']}  {row['state']:>8}  {', '.join(row['rules'])}  {row['why']}")
+        for step in row["steps"]:
+            typer.echo(f"    {step['at']}  {step['step']} by {step['by']}")
+
+
+staff_app = typer.Typer(no_args_is_help=True, help="People who may change the judgement.")
+
+
+@staff_app.command("add")
+def staff_add(
+    name: str,
+    data: House = VAR,
+    right: Annotated[
+        list[str] | None, typer.Option(help="propose, approve, lists, force; else the first three.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the private key goes, mode 0600.")] = None,
+) -> None:
+    """Make somebody with a signing key of their own, or give them other rights; on record."""
+    from flows import staff
+    from flows.live import wall_us
+    from flows.parts import open_house
+    from flows.records import Recorder
+    from flows.redis_server import wait
+    from risk import names
+
+    house = open_house(data)
+    client = wait(house.redis_url, 5.0)
+    rights = tuple(right or staff.USUAL)
+    path, public = staff.add(house.data, name, rights, out)
+    at_us = wall_us()
+    body = {"name": name, "rights": sorted(set(rights)), "public": public}
+    made = Recorder(house.settings.tenant).configured(f"staff/{name}/{at_us}", body, None, at_us)
+    made["kind"] = "staff.created"
+    client.xadd(names.AUDIT, {"records": orjson.dumps([made])})
+    typer.echo(f"{name} may {', '.join(rights)}; the key is in {path}: give it to nobody else.")
+
+
+@staff_app.command("list")
+def staff_list(data: House = VAR) -> None:
+    """Who there is, and what they may do."""
+    from flows import staff
+
+    for row in staff.listed(data):
+        rights: Any = row["rights"]
+        typer.echo(f"{row['name']}: {', '.join(rights)}")

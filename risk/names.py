@@ -22,6 +22,9 @@ MODELS = "rb:models"
 MODEL_BOARD = "rb:models:board"
 MODEL_PROPOSALS = "rb:models:proposals"
 HEARD = "rb:heard"
+JUDGEMENT = "rb:judgement"
+CHANGES = "rb:judgement:changes"
+LISTS = "rb:lists"
 
 TIERS = ("customer", "payee")
 

@@ -16,13 +16,13 @@ import orjson
 from risk import events, money
 from risk.challenge import DAY_US, Conversation
 from risk.failing import FailLimits
+from risk.lists import ALLOW, BLOCK, FINAL, FORCE, NO_LISTS, SUPPRESS, WATCH, Lists, Named
 from risk.rule_check import Cause, Value, Vocabulary
 from risk.rules import (
     MILD_TO_STRICT,
     OUTCOMES,
     Docket,
     Hit,
-    OnList,
     Rule,
     read_rules,
     written,
@@ -86,7 +86,7 @@ class RuleSet:
     sha256: str
     rates: money.Rates
     document: bytes = field(default=b"", repr=False, compare=False)
-    on_list: OnList | None = field(default=None, compare=False)
+    lists: Lists = NO_LISTS
 
     @cached_property
     def docket(self) -> Docket:
@@ -259,7 +259,10 @@ def judge(
     after its first fraud it finds every payment like that fraud.
     """
     values = {**features, **event_values(moment), **opinions}
-    held, shadow = rules.docket.hits(moment.type, values, moment.time_us, rules.on_list)
+    lists = rules.lists
+    held, shadow = rules.docket.hits(moment.type, values, moment.time_us, lists.on_list)
+    met = lists.met(moment) if lists.entries else []
+    held, spared = _spared(held, met)
     points = sum(hit.rule.points for hit in held)
     acts = lessons is None or lessons >= rules.policy.acts_after_lessons
     score = min(1000, max(0, (opinions["score"] or 0 if acts else 0) + points))
@@ -301,13 +304,52 @@ def judge(
         reasons.append(_plain("no_rate", f"No dated rate from {moment.currency} is known."))
     if moment.late:
         reasons.append(_plain("late", "The event came later than the lateness bound."))
+    outcome = _by_lists(outcome, met, reasons)
+    reasons += spared
     if conversation.blocked_us is not None and moment.type == "transaction":
         reasons.append(_plain("customer_blocked", "The customer asked to block all payments."))
         outcome = "decline"
     if outcome == "challenge":
         outcome = _may_ask(moment, rules.policy, conversation, now_us, reasons)
     tags = tuple(hit.rule.tag for hit in held if hit.rule.tag)
+    tags += tuple(f"{WATCH}.{one.kind}" for one in met if one.list == WATCH)
     return Judged(outcome, reasons, held, shadow, points, tags)
+
+
+def _spared(held: list[Hit], met: Sequence[Named]) -> tuple[list[Hit], list[dict[str, Any]]]:
+    """The hits that count, and a reason for each that a ``suppress`` list keeps from it."""
+    silent = {one.list.removeprefix(SUPPRESS): one for one in met if one.list.startswith(SUPPRESS)}
+    if not silent:
+        return held, []
+    spared = [_listed(silent[hit.rule.id]) for hit in held if hit.rule.id in silent]
+    return [hit for hit in held if hit.rule.id not in silent], spared
+
+
+def _by_lists(outcome: str, met: Sequence[Named], reasons: list[dict[str, Any]]) -> str:
+    """The outcome by the first list that acts, else as it is; its reason stands first."""
+    for one in met:
+        if one.list in (FINAL, BLOCK):
+            told = "decline"
+        elif one.list.startswith(FORCE):
+            told = one.list.removeprefix(FORCE)
+        elif one.list == ALLOW:
+            told = "approve"
+        else:
+            continue
+        reasons.insert(0, _listed(one))
+        return told
+    return outcome
+
+
+def _listed(one: Named) -> dict[str, Any]:
+    return {
+        "code": f"list.{one.list}",
+        "text": one.entry.reason,
+        "feature": one.kind,
+        "value": one.value,
+        "operator": "in",
+        "threshold": f"list.{one.list}",
+    }
 
 
 def reason(hit: Hit) -> dict[str, Any]:

@@ -1,0 +1,392 @@
+"""How does a rule come to act, and who has agreed? Proposals, approvals, and what is on record.
+
+::
+
+    propose --(touches nothing live)------------------> counts at once, in shadow or as a draft
+       |
+       +--(makes, changes or ends what is live)--> waits --approve, by somebody else--> counts
+                                                     +---reject---> ended
+
+Whatever touches a live rule or the policy needs a second person (four eyes); a deletion is a change
+like any other. Each step is signed by its person and is a record; nothing is ever taken back, only
+changed again.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import redis
+
+from flows import judgement
+from flows.errors import FlowError
+from flows.redis_state import script
+from flows.rule_tests import run_tests
+from flows.staff import NotAllowed, Person
+from risk import names
+from risk.events import rfc3339
+from risk.policy import BadPolicy, RuleSet
+from risk.rule_check import Vocabulary
+from risk.rules import BadRules, Rule, read_rules
+
+ACTS = ("live",)
+
+
+class BadChange(FlowError):
+    """A change that can't be made: what was needed, what was got, what to do."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """Rules by id in their new words (None: deleted), or a new policy, and where it stands."""
+
+    id: str
+    base: str
+    rules: Mapping[str, Any]
+    policy: Mapping[str, Any] | None
+    why: str
+    by: str
+    state: str = "waiting"
+    steps: Sequence[Mapping[str, Any]] = field(default=())
+
+    def as_json(self) -> dict[str, Any]:
+        """The change as it is kept."""
+        return {
+            "v": 1,
+            "id": self.id,
+            "base": self.base,
+            "rules": self.rules,
+            "policy": self.policy,
+            "why": self.why,
+            "by": self.by,
+            "state": self.state,
+            "steps": list(self.steps),
+        }
+
+
+def _change(raw: bytes) -> Change:
+    kept = orjson.loads(raw)
+    return Change(**{key: value for key, value in kept.items() if key != "v"})
+
+
+def rows_of(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Each rule of a set's document in its words, with the format it is in."""
+    found: dict[str, dict[str, Any]] = {}
+    files = document["rules"]
+    for file in [files] if isinstance(files, dict) else files:
+        rows = file.get("rules") if "rules" in file else [file]
+        for row in rows or ():
+            words = {key: value for key, value in row.items() if key != "version"}
+            found[str(row["id"])] = {"version": file["version"], **words}
+    return found
+
+
+def changed_document(
+    document: Mapping[str, Any], rules: Mapping[str, Any], policy: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """A set's document after a change: each rule in its place, new ones at the end."""
+    rows = rows_of(document)
+    for ident, row in rules.items():
+        if row is None:
+            rows.pop(ident, None)
+        else:
+            rows[ident] = row
+    files = [
+        {"version": row["version"], "rules": [{k: v for k, v in row.items() if k != "version"}]}
+        for row in rows.values()
+    ]
+    return {**document, "rules": files, "policy": policy or document["policy"]}
+
+
+class Changes:
+    """The changes of one data directory.
+
+    ``record(rid, body, person, at_us)`` makes an audit record; ``now_us`` is the wall clock.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        client: "redis.Redis",
+        known: Vocabulary,
+        record: Callable[[str, Mapping[str, Any], Person | None, int], dict[str, Any]],
+        now_us: Callable[[], int],
+    ) -> None:
+        self._data, self._client, self._known = data, client, known
+        self._record, self._now_us = record, now_us
+        self._script = client.register_script(script("judgement"))
+
+    # --- what counts ------------------------------------------------------------------------
+
+    def head(self) -> str | None:
+        """The hash of the set that counts; the disk's word where Redis has none."""
+        found: Any = self._client.hget(names.JUDGEMENT, "head")
+        return found.decode() if found else judgement.pointed(self._data)
+
+    def current(self) -> RuleSet:
+        """The set that counts."""
+        head = self.head()
+        if head is None:
+            raise BadChange("judgement: needed a first set; start the house once: ringback run")
+        return judgement.stored(self._data, head, self._known)
+
+    def adopt(self, rules: RuleSet) -> RuleSet:
+        """At the first start the files' set counts, on record; later, the one that was agreed on.
+
+        Files that have changed since are told of by `differs`, and change nothing by themselves.
+        """
+        head = self.head()
+        if head is not None:
+            self._client.hsetnx(names.JUDGEMENT, "head", head)
+            return judgement.stored(self._data, head, self._known)
+        judgement.keep(self._data, rules)
+        at_us = self._now_us()
+        body = {"step": "adopted", "set": rules.sha256, "how": "the files at the first start"}
+        records = [
+            *judgement.set_records(rules, lambda rid, told: self._record(rid, told, None, at_us)),
+            self._record(f"config/adopted/{rules.sha256}", body, None, at_us),
+        ]
+        self._client.hsetnx(names.JUDGEMENT, "files", rules.sha256)
+        self._run("", rules.sha256, None, records)
+        judgement.point(self._data, rules.sha256)
+        return rules
+
+    def differs(self, written: RuleSet) -> list[str]:
+        """What stands in the files otherwise than in the set that counts, in words."""
+        told: Any = self._client.hget(names.JUDGEMENT, "files")
+        if told and told.decode() == written.sha256:
+            return []
+        now, files = (rows_of(orjson.loads(one.document)) for one in (self.current(), written))
+        found = [f"rule {ident} is in the files alone" for ident in files if ident not in now]
+        found += [
+            f"rule {ident} reads otherwise in the files"
+            for ident, row in files.items()
+            if ident in now and _words(now[ident]) != _words(row)
+        ]
+        return found
+
+    # --- the steps --------------------------------------------------------------------------
+
+    def propose(
+        self,
+        person: Person,
+        rules: Mapping[str, Any],
+        why: str,
+        policy: Mapping[str, Any] | None = None,
+    ) -> Change:
+        """Propose rules by id in their new words (None deletes one), or a policy.
+
+        What touches nothing live counts at once; anything else waits for somebody else.
+        """
+        person.need("propose")
+        if not why.strip():
+            raise BadChange("change: needed a reason in --why, got none")
+        current = self.current()
+        before = rows_of(orjson.loads(current.document))
+        plain: dict[str, Any] = orjson.loads(orjson.dumps(dict(rules)))
+        for ident, row in plain.items():
+            if row is None and ident not in before:
+                raise BadChange(f"rule {ident}: needed a rule that there is, to delete it")
+        touched = {
+            ident: row for ident, row in plain.items() if _words(before.get(ident)) != _words(row)
+        }
+        if not touched and (policy is None or policy == orjson.loads(current.document)["policy"]):
+            raise BadChange("change: needed something that reads otherwise than what counts")
+        after = self._tried(current, touched, policy)
+        said = {"base": current.sha256, "rules": touched, "policy": policy, "why": why}
+        raw = orjson.dumps({**said, "by": person.name}, option=orjson.OPT_SORT_KEYS)
+        ident = hashlib.sha256(raw).hexdigest()[:12]
+        if self._client.hexists(names.CHANGES, ident):
+            raise BadChange(f"change {ident}: needed a new one, got one that was proposed already")
+        change = Change(ident, current.sha256, touched, policy, why, person.name)
+        acting = _acting(current.rules, after.rules, touched)
+        if not acting and policy is None:
+            return self._step(change, person, "applied", current, after)
+        return self._step(change, person, "proposed", current, None)
+
+    def approve(self, person: Person, ident: str) -> Change:
+        """Let a waiting change count; by somebody other than who proposed it."""
+        person.need("approve")
+        change = self._waiting(ident)
+        if person.name == change.by:
+            raise NotAllowed(
+                f"change {ident}: needed a second person, got {person.name}, who proposed it"
+            )
+        current = self.current()
+        before = rows_of(orjson.loads(current.document))
+        base = judgement.stored(self._data, change.base, self._known)
+        then = rows_of(orjson.loads(base.document))
+        moved = [one for one in change.rules if before.get(one) != then.get(one)]
+        policies = [orjson.loads(one.document)["policy"] for one in (current, base)]
+        if change.policy is not None and policies[0] != policies[1]:
+            moved.append("the policy")
+        if moved:
+            raise BadChange(
+                f"change {ident}: needed {', '.join(moved)} as when it was proposed, got another "
+                "since: propose it again"
+            )
+        after = self._tried(current, change.rules, change.policy)
+        return self._step(change, person, "approved", current, after)
+
+    def reject(self, person: Person, ident: str) -> Change:
+        """End a waiting change; who proposed it may take it back so."""
+        change = self._waiting(ident)
+        if person.name != change.by:
+            person.need("approve")
+        return self._step(change, person, "rejected", self.current(), None)
+
+    def demote(self, rule: str, why: str) -> Change | None:
+        """A brake's step: a live rule goes to shadow at once; None where it isn't live any more."""
+        current = self.current()
+        row = rows_of(orjson.loads(current.document)).get(rule)
+        state = {one.id: one.state for one in current.rules}.get(rule)
+        if row is None or state != "live":
+            return None
+        if row["version"] == 1:
+            raise BadChange(f"rule {rule}: needed format 2, which has states, to be demoted")
+        touched = {rule: {**row, "state": "shadow"}}
+        after = self._tried(current, touched, None, tested=False)
+        raw = f"{current.sha256}/{rule}/{why}".encode()
+        ident = hashlib.sha256(raw).hexdigest()[:12]
+        change = Change(ident, current.sha256, touched, None, why, "brake")
+        return self._step(change, None, "demoted", current, after)
+
+    def waiting(self) -> list[Change]:
+        """The changes that wait for somebody."""
+        return [one for one in self.all() if one.state == "waiting"]
+
+    def all(self) -> list[Change]:
+        """Every change there was, the oldest first."""
+        rows: Any = self._client.hvals(names.CHANGES)
+        found = [_change(raw) for raw in rows]
+        return sorted(found, key=lambda one: str(one.steps[0]["at"]))
+
+    # --- within -----------------------------------------------------------------------------
+
+    def _waiting(self, ident: str) -> Change:
+        raw: Any = self._client.hget(names.CHANGES, ident)
+        if raw is None:
+            known = ", ".join(one.id for one in self.waiting()) or "none"
+            raise BadChange(f"change {ident}: needed one that waits ({known})")
+        change = _change(raw)
+        if change.state != "waiting":
+            raise BadChange(
+                f"change {ident}: needed one that waits, got one that is {change.state}"
+            )
+        return change
+
+    def _tried(
+        self,
+        current: RuleSet,
+        rules: Mapping[str, Any],
+        policy: Mapping[str, Any] | None,
+        *,
+        tested: bool = True,
+    ) -> RuleSet:
+        """The set after a change, its own tests run; or `BadChange`."""
+        document = changed_document(orjson.loads(current.document), rules, policy)
+        raw = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+        self._readable(document["rules"])
+        try:
+            after = judgement.of_document(raw, self._known)
+            told = run_tests(after.rules, self._known.base) if tested else ()
+            failed = [one for one in told if one.rule in rules and not one.passed]
+        except (BadPolicy, BadRules) as wrong:
+            raise BadChange(f"change: {wrong}") from wrong
+        if failed:
+            one = failed[0]
+            raise BadChange(f"rule {one.rule}: needed its test to pass: {one.name}: {one.why}")
+        return after
+
+    def _readable(self, files: Iterable[Mapping[str, Any]]) -> None:
+        read: tuple[Rule, ...] = ()
+        for file in files:
+            try:
+                read += read_rules(file, self._known, read)
+            except BadRules as wrong:
+                raise BadChange(f"change: {wrong}") from wrong
+
+    def _step(
+        self,
+        change: Change,
+        person: Person | None,
+        step: str,
+        current: RuleSet,
+        after: RuleSet | None,
+    ) -> Change:
+        at_us = self._now_us()
+        at = rfc3339(at_us)
+        told = {"step": step, "by": person.name if person else "brake", "at": at}
+        signed = f"ringback {step} {change.id} {change.base} {at}"
+        if person is not None:
+            told |= {"signed": signed, "signature": person.sign(signed)}
+        state = {"proposed": "waiting", "rejected": "rejected"}.get(step, "applied")
+        now = Change(
+            change.id,
+            change.base,
+            change.rules,
+            change.policy,
+            change.why,
+            change.by,
+            state,
+            (*change.steps, told),
+        )
+        states = {rule.id: rule.state for rule in current.rules}
+        body = {
+            **told,
+            "change": change.id,
+            "why": change.why,
+            "proposed_by": change.by,
+            "rules": [
+                {
+                    "id": ident,
+                    "before": states.get(ident, "none"),
+                    "after": "deleted" if row is None else str(row.get("state", "live")),
+                    "words": "" if row is None else orjson.dumps(row).decode()[:8_000],
+                }
+                for ident, row in change.rules.items()
+            ],
+            "policy": change.policy is not None,
+            "set_before": current.sha256,
+            "set": after.sha256 if after else current.sha256,
+        }
+        records = [self._record(f"config/{change.id}/{step}", body, person, at_us)]
+        if after is not None:
+            judgement.keep(self._data, after)
+            records = [
+                *judgement.set_records(
+                    after, lambda rid, part: self._record(rid, part, person, at_us)
+                ),
+                *records,
+            ]
+        self._run(current.sha256, after.sha256 if after else "", now, records)
+        if after is not None:
+            judgement.point(self._data, after.sha256)
+        return now
+
+    def _run(
+        self, head: str, after: str, change: Change | None, records: list[dict[str, Any]]
+    ) -> None:
+        ident = change.id if change else ""
+        kept = orjson.dumps(change.as_json()) if change else b""
+        try:
+            self._script(keys=[], args=[head, after, ident, kept, orjson.dumps(records)])
+        except redis.ResponseError as refused:
+            if str(refused).startswith("STALE"):
+                raise BadChange(
+                    "change: somebody else's change came first: look at it, then try again"
+                ) from refused
+            raise
+
+
+def _words(row: Mapping[str, Any] | None) -> Any:
+    return None if row is None else {key: value for key, value in row.items() if value is not None}
+
+
+def _acting(before: Sequence[Rule], after: Sequence[Rule], touched: Iterable[str]) -> list[str]:
+    """The touched rules that act, or acted."""
+    live = {rule.id for rule in (*before, *after) if rule.state in ACTS}
+    return [ident for ident in touched if ident in live]

@@ -1,0 +1,422 @@
+"""Who can make a rule act, and does a decision ever have half of a set?"""
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import redis
+
+from config.settings import Settings
+from features.catalogue import BY_NAME
+from flows import judgement, staff
+from flows.assemble import read_files, read_rule_set
+from flows.changes import BadChange, Change, Changes, rows_of
+from flows.errors import BadSettings
+from flows.judgement import Bench, Watching, read_lists, stored
+from flows.records import Recorder
+from flows.staff import NotAllowed, Person
+from risk import names
+from risk.challenge import Conversation
+from risk.lists import Entry, Lists
+from risk.policy import judge
+from risk.rules import vocabulary
+from tests.risk.payments import NOON_US, payment
+
+KNOWN = vocabulary(BY_NAME)
+FILES = read_files(Settings())
+RULE: dict[str, Any] = {
+    "version": 2,
+    "id": "many_small",
+    "title": "Many small payments",
+    "reason": {"en": "Many small payments."},
+    "when": "customer.small_payments.1h >= 3",
+    "action": "challenge",
+    "state": "shadow",
+    "tests": [{"values": {"customer.small_payments.1h": 3}, "hit": True}],
+}
+
+
+class Office:
+    """A house's changes, and two people."""
+
+    def __init__(self, data: Path, client: "redis.Redis") -> None:
+        self.data, self.client, self.now_us = data, client, NOON_US
+        self.changes = Changes(data, client, KNOWN, Recorder("main").configured, self._clock)
+        self.changes.adopt(FILES)
+        self.ann, self.bob = self.person("ann"), self.person("bob")
+
+    def _clock(self) -> int:
+        self.now_us += 1_000_000
+        return self.now_us
+
+    def person(self, name: str, *rights: str) -> Person:
+        staff.add(self.data, name, rights or staff.USUAL)
+        return staff.person(self.data, name)
+
+    def row(self, ident: str) -> dict[str, Any]:
+        found: dict[str, Any] = rows_of(orjson.loads(self.changes.current().document))[ident]
+        return found
+
+    def state(self, ident: str) -> str | None:
+        return {rule.id: rule.state for rule in self.changes.current().rules}.get(ident)
+
+    def records(self) -> list[dict[str, Any]]:
+        rows: Any = self.client.xrange(names.AUDIT)
+        return [one for _, fields in rows for one in orjson.loads(fields[b"records"])]
+
+    def live(self, **over: Any) -> Change:
+        """A proposal to let the small rule act."""
+        row = {**RULE, "state": "live", **over}
+        return self.changes.propose(self.ann, {"many_small": row}, "seen in March")
+
+
+@pytest.fixture
+def office(tmp_path: Path, client: "redis.Redis") -> Office:
+    return Office(tmp_path, client)
+
+
+def test_at_the_first_start_the_files_count_and_are_on_record(office: Office) -> None:
+    assert office.changes.head() == FILES.sha256
+    assert read_rule_set(Settings(), office.data) == FILES
+    parts = [one["body"] for one in office.records() if "text" in one["body"]]
+    assert "".join(part["text"] for part in parts).encode() == FILES.document
+    assert office.records()[-1]["body"]["step"] == "adopted"
+
+
+def test_a_set_is_read_again_as_it_was(office: Office) -> None:
+    again = stored(office.data, FILES.sha256, KNOWN)
+    assert again == FILES
+    assert again.document == FILES.document
+    assert [rule.when for rule in again.rules] == [rule.when for rule in FILES.rules]
+
+
+def test_a_shadow_rule_counts_at_once_and_acts_on_nothing(office: Office) -> None:
+    change = office.changes.propose(office.ann, {"many_small": RULE}, "watch it")
+    assert change.state == "applied"
+    assert office.state("many_small") == "shadow"
+    assert office.changes.head() != FILES.sha256
+
+
+def test_a_live_rule_needs_a_second_person(office: Office) -> None:
+    change = office.live()
+    assert change.state == "waiting"
+    assert office.state("many_small") is None
+    with pytest.raises(NotAllowed, match="needed a second person, got ann, who proposed it"):
+        office.changes.approve(office.ann, change.id)
+    assert office.changes.approve(office.bob, change.id).state == "applied"
+    assert office.state("many_small") == "live"
+
+
+@pytest.mark.parametrize(
+    ("make", "after"),
+    [
+        (lambda row: {**row, "state": "shadow"}, "shadow"),
+        (lambda row: {**row, "state": "retired"}, "retired"),
+        (lambda row: {**row, "when": "customer.count.1h >= 9"}, "live"),
+        (lambda row: {**row, "title": "Another"}, "live"),
+        (lambda row: None, None),
+    ],
+)
+def test_whatever_touches_a_live_rule_waits_deletions_too(
+    office: Office, make: Callable[[dict[str, Any]], Any], after: str | None
+) -> None:
+    row = {**office.row("burst_of_payments"), "tests": []}
+    change = office.changes.propose(office.ann, {"burst_of_payments": make(row)}, "too many")
+    assert change.state == "waiting"
+    assert office.state("burst_of_payments") == "live"
+    office.changes.approve(office.bob, change.id)
+    assert office.state("burst_of_payments") == after
+
+
+def test_a_policy_waits_too(office: Office) -> None:
+    policy = orjson.loads(FILES.document)["policy"]
+    policy["asking"]["open_at_once"] = 2
+    change = office.changes.propose(office.ann, {}, "less at once", policy)
+    assert change.state == "waiting"
+    office.changes.approve(office.bob, change.id)
+    assert office.changes.current().policy.open_at_once == 2
+
+
+def test_every_step_is_signed_and_on_record(office: Office) -> None:
+    change = office.live()
+    office.changes.approve(office.bob, change.id)
+    steps = [one for one in office.records() if one["body"].get("change") == change.id]
+    assert [(one["body"]["step"], one["actor"]["id"]) for one in steps] == [
+        ("proposed", "ann"),
+        ("approved", "bob"),
+    ]
+    public = {str(row["name"]): str(row["public"]) for row in staff.listed(office.data)}
+    for one in steps:
+        told = one["body"]
+        assert staff.signed(public[told["by"]], told["signed"], told["signature"])
+        assert not staff.signed(public[told["by"]], told["signed"] + "!", told["signature"])
+        assert one["kind"] == "config.change"
+        assert one["case"] is None
+    assert steps[1]["body"]["rules"][0]["before"] == "none"
+    assert steps[1]["body"]["rules"][0]["after"] == "live"
+    assert len({one["rid"] for one in office.records()}) == len(office.records())
+
+
+def test_the_whole_history_can_be_read(office: Office) -> None:
+    first = office.changes.propose(office.ann, {"many_small": RULE}, "watch it")
+    second = office.live()
+    office.changes.reject(office.bob, second.id)
+    told = office.changes.all()
+    assert [(one.id, one.state) for one in told] == [(first.id, "applied"), (second.id, "rejected")]
+    assert [step["step"] for step in told[1].steps] == ["proposed", "rejected"]
+    assert office.changes.waiting() == []
+
+
+REFUSED: list[tuple[str, str, Callable[[Office], Any]]] = [
+    ("no reason", "needed a reason in --why, got none",
+     lambda o: o.changes.propose(o.ann, {"many_small": RULE}, " ")),
+    ("nothing new", "needed something that reads otherwise than what counts",
+     lambda o: o.changes.propose(o.ann, {"card_testing": o.row("card_testing")}, "why not")),
+    ("not there", "rule gone: needed a rule that there is, to delete it",
+     lambda o: o.changes.propose(o.ann, {"gone": None}, "why not")),
+    ("wrong name", "needed a known name, got cuont",
+     lambda o: o.live(when="cuont > 3")),
+    ("its own test", "rule many_small: needed its test to pass: 1: customer.small_payments.1h is 3",
+     lambda o: o.live(when="customer.small_payments.1h >= 4")),
+    ("unknown", "change nnn: needed one that waits \\(none\\)",
+     lambda o: o.changes.approve(o.bob, "nnn")),
+    ("no right", "carl: needed the right 'propose', got lists; ringback staff add carl --right",
+     lambda o: o.changes.propose(o.person("carl", "lists"), {"many_small": RULE}, "x")),
+    ("no right to approve", "carl: needed the right 'approve', got propose",
+     lambda o: o.changes.approve(o.person("carl", "propose"), o.live().id)),
+    ("twice", "needed a new one, got one that was proposed already",
+     lambda o: (o.live(), o.live())),
+    ("hit of a shadow rule", "needed an earlier rule, got structuring",
+     lambda o: o.live(when="hit.structuring", tests=[])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case[0])
+def test_a_change_that_cannot_be_is_refused_in_words(
+    office: Office, case: tuple[str, str, Callable[[Office], Any]]
+) -> None:
+    _, told, act = case
+    with pytest.raises((BadChange, NotAllowed), match=told):
+        act(office)
+    assert office.changes.head() == FILES.sha256
+
+
+def test_a_change_is_approved_once(office: Office) -> None:
+    change = office.live()
+    office.changes.approve(office.bob, change.id)
+    with pytest.raises(BadChange, match="needed one that waits, got one that is applied"):
+        office.changes.approve(office.bob, change.id)
+
+
+def test_what_was_changed_meanwhile_is_not_overwritten(office: Office) -> None:
+    row = office.row("burst_of_payments")
+    one, other = (
+        office.changes.propose(
+            office.ann, {"burst_of_payments": {**row, "tests": [], "title": title}}, title
+        )
+        for title in ("One", "Other")
+    )
+    office.changes.approve(office.bob, one.id)
+    told = "needed burst_of_payments as when it was proposed, got another since: propose it again"
+    with pytest.raises(BadChange, match=told):
+        office.changes.approve(office.bob, other.id)
+    apart = office.live()
+    office.changes.approve(office.bob, apart.id)
+    assert office.row("burst_of_payments")["title"] == "One"
+
+
+def test_two_who_approve_at_once_make_one_set(office: Office) -> None:
+    ids = [office.live().id]
+    row = office.row("burst_of_payments")
+    said = {"burst_of_payments": {**row, "title": "Other"}}
+    ids.append(office.changes.propose(office.ann, said, "why not").id)
+    refused: list[BadChange] = []
+
+    def approve(ident: str) -> None:
+        try:
+            office.changes.approve(office.bob, ident)
+        except BadChange as wrong:
+            refused.append(wrong)
+
+    threads = [threading.Thread(target=approve, args=(ident,)) for ident in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    applied = [change for change in office.changes.all() if change.state == "applied"]
+    assert len(applied) + len(refused) == 2
+    assert all("somebody else's change came first" in str(wrong) for wrong in refused)
+    titles = {rule.id: rule.title for rule in office.changes.current().rules}
+    assert (titles["burst_of_payments"] == "Other") == (ids[1] in {one.id for one in applied})
+    assert ("many_small" in titles) == (ids[0] in {one.id for one in applied})
+
+
+def test_a_lost_redis_leaves_the_set_that_counted(office: Office) -> None:
+    change = office.live()
+    office.changes.approve(office.bob, change.id)
+    head = office.changes.head()
+    office.client.flushall()
+    assert office.changes.head() == head
+    assert office.changes.adopt(FILES).sha256 == head
+
+
+def test_files_that_were_changed_by_hand_are_told_of_and_count_for_nothing(
+    office: Office, tmp_path: Path
+) -> None:
+    assert office.changes.differs(FILES) == []
+    folder = tmp_path / "by-hand" / "rules"
+    folder.mkdir(parents=True)
+    row = {key: value for key, value in RULE.items() if key != "version"}
+    text = json.dumps({"version": 2, "rules": [{**row, "state": "live"}]})
+    (folder / "mine.yaml").write_text(text)
+    written = read_files(Settings(), folder.parent)
+    assert office.changes.differs(written) == ["rule many_small is in the files alone"]
+    assert office.changes.adopt(written).sha256 == FILES.sha256
+
+
+def test_a_changed_byte_in_a_stored_set_is_found(office: Office) -> None:
+    path = office.data / "judgement" / "sets" / f"{FILES.sha256}.json"
+    path.write_bytes(path.read_bytes().replace(b"5000.00", b"9000.00", 1))
+    with pytest.raises(BadSettings, match=r"needed the set .*, got .*; the ledger holds"):
+        office.changes.current()
+
+
+# -- people ----------------------------------------------------------------------------------------
+
+
+def test_a_key_is_its_owners_alone(tmp_path: Path) -> None:
+    path, _ = staff.add(tmp_path, "ann", staff.USUAL)
+    assert path.stat().st_mode & 0o777 == 0o600
+    other, _ = staff.add(tmp_path, "bob", staff.USUAL, tmp_path / "bob.key")
+    assert other.stat().st_mode & 0o777 == 0o600
+    assert staff.person(tmp_path, "bob", other).name == "bob"
+    with pytest.raises(NotAllowed, match="ann: needed their own key, got another's"):
+        staff.person(tmp_path, "ann", other)
+    with pytest.raises(NotAllowed, match="bob: needed their key, got no file at"):
+        staff.person(tmp_path, "bob")
+    with pytest.raises(NotAllowed, match=r"needed somebody known \(ann, bob\), got 'eve'"):
+        staff.person(tmp_path, "eve")
+    with pytest.raises(NotAllowed, match="needed a name of a-z"):
+        staff.add(tmp_path, "../eve", ())
+    with pytest.raises(NotAllowed, match=r"needed rights of .*, got 'all'"):
+        staff.add(tmp_path, "eve", ["all"])
+    (tmp_path / "junk").write_text("none")
+    with pytest.raises(NotAllowed, match="ann: needed 32 bytes in hexadecimal"):
+        staff.person(tmp_path, "ann", tmp_path / "junk")
+
+
+def test_other_rights_leave_the_key(tmp_path: Path) -> None:
+    _, public = staff.add(tmp_path, "ann", staff.USUAL)
+    assert staff.add(tmp_path, "ann", ("lists",))[1] == public
+    assert staff.person(tmp_path, "ann").rights == ("lists",)
+
+
+# -- another set while events are decided ----------------------------------------------------------
+
+
+def test_a_thousand_concurrent_decisions_have_one_set_each(office: Office) -> None:
+    """Two sets whose rules say their own set in the reason: no decision has a mix of them."""
+    sets = []
+    for name in ("one", "other"):
+        rows = {
+            f"{name}_{place}": {**RULE, "id": f"{name}_{place}", "state": "live", "tests": []}
+            for place in range(5)
+        }
+        for row in rows.values():
+            row |= {"when": "customer.count.1h >= 1", "reason": name}
+            del row["version"]
+        document = {
+            **orjson.loads(FILES.document),
+            "rules": [{"version": 2, "rules": [*rows.values()]}],
+        }
+        raw = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+        sets.append(judgement.of_document(raw, KNOWN))
+    lists = [
+        Lists(name, {"seen": {("customer", "x"): Entry("r", "me")}}) for name in ("1-0", "2-0")
+    ]
+    sets = [replace(one, lists=held) for one, held in zip(sets, lists, strict=True)]
+    bench = Bench(sets[0])
+    told: list[tuple[str, str, set[str]]] = []
+    done = threading.Event()
+
+    def decide() -> None:
+        for _ in range(250):
+            rules = bench()
+            judged = judge(
+                payment(),
+                {"customer.count.1h": 1},
+                {"score": 0, "anomaly": 0},
+                rules,
+                Conversation(),
+                NOON_US,
+            )
+            told.append(
+                (rules.sha256, rules.lists.version, {reason["text"] for reason in judged.reasons})
+            )
+
+    def swap() -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            bench.offer(sets[number % 2])
+
+    threads = [threading.Thread(target=decide) for _ in range(4)]
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    done.set()
+    swapper.join(30)
+    assert len(told) == 1000
+    right = {(sets[0].sha256, "1-0", "one"), (sets[1].sha256, "2-0", "other")}
+    assert {(sha, version, *texts) for sha, version, texts in told} <= right
+    assert bench.loaded > 1
+    assert any(before != after for before, after in pairwise(told)), "never reloaded between two"
+
+
+def test_a_new_set_is_taken_and_one_that_cannot_be_read_is_refused_aloud(office: Office) -> None:
+    bench = Bench(office.changes.current())
+    watching = Watching(bench, office.client, lambda sha: stored(office.data, sha, KNOWN))
+    watching.look()
+    assert bench.loaded == 0
+    change = office.live()
+    office.changes.approve(office.bob, change.id)
+    watching.look()
+    assert bench().sha256 == office.changes.head()
+    assert "many_small" in {rule.id for rule in bench().rules}
+    good = bench()
+    office.client.hset(names.JUDGEMENT, "head", "f" * 64)
+    for _ in range(3):
+        watching.look()
+    assert bench() is good
+    assert "needed the set ffff" in bench.refused
+    alerts: Any = office.client.xrange(names.ALERTS)
+    assert len(alerts) == 1
+    assert "What counted before goes on" in json.loads(alerts[0][1][b"alert"])["text"]
+    assert office.client.hget(names.COUNTERS, "judgement_refused") == b"1"
+
+
+def test_lists_are_followed_by_what_was_changed(office: Office) -> None:
+    bench = Bench(office.changes.current())
+    watching = Watching(bench, office.client, lambda sha: stored(office.data, sha, KNOWN))
+    add = {"op": "add", "list": "mules", "kind": "payee", "reason": "r", "by": "ann"}
+    for value in ("acc_1", "acc_2"):
+        office.client.xadd(names.LISTS, {"change": orjson.dumps({**add, "value": value})})
+    watching.look()
+    before = bench()
+    assert before.lists.on_list("mules", "payee", "acc_1", NOON_US)
+    gone = {"op": "remove", "list": "mules", "kind": "payee", "value": "acc_1"}
+    office.client.xadd(names.LISTS, {"change": orjson.dumps(gone)})
+    watching.look()
+    assert not bench().lists.on_list("mules", "payee", "acc_1", NOON_US)
+    assert bench().lists.on_list("mules", "payee", "acc_2", NOON_US)
+    assert before.lists.on_list("mules", "payee", "acc_1", NOON_US)
+    assert bench().lists == read_lists(office.client)
