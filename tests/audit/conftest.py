@@ -10,6 +10,7 @@ import pytest
 
 from audit.writer import Ledger
 from tests.audit.records import TRANSPORT_KEY, Clock
+from tests.audit.tools import Verdict, build_go, find_npm, find_sigstore
 
 OpenLedger = Callable[..., Ledger]
 
@@ -41,3 +42,21 @@ def open_ledger(tmp_path: Path, clock: Clock) -> Iterator[OpenLedger]:
     for made in opened:
         if made.is_open:
             made.abandon()
+
+
+@pytest.fixture(scope="session")
+def go(tmp_path_factory: pytest.TempPathFactory) -> Verdict:
+    """Go's sumdb/note and tlog, and a small verifier of witnesses."""
+    return build_go(tmp_path_factory.mktemp("go"))
+
+
+@pytest.fixture(scope="session")
+def npm() -> Verdict:
+    """npm @sigstore/verify."""
+    return find_npm()
+
+
+@pytest.fixture(scope="session")
+def sigstore() -> Verdict:
+    """PyPI sigstore."""
+    return find_sigstore()

