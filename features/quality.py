@@ -157,6 +157,52 @@ def mean_of(table: Sequence[Week]) -> dict[str, float | None]:
     return out
 
 
+#: Bins of a reliability table; below the first edge nearly all payments lie.
+EDGES: Final = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98)
+
+
+def reliability(fraud: Bools, probability: Floats) -> dict[str, Any]:
+    """Of payments with a probability of 0.3, were three in ten frauds?
+
+    ``brier`` is the mean squared error, ``ece`` the expected calibration error over ten equal
+    steps, ``ece_equal_mass`` over 20 bins of equally many payments (Naeini et al. 2015); ``bins``
+    are finer where payments are many.
+    """
+    count = len(probability)
+    if not count:
+        return {"payments": 0, "brier": None, "ece": None, "ece_equal_mass": None, "bins": []}
+    truth = fraud.astype(np.float64)
+    tenths = np.minimum((probability * 10).astype(np.int64), 9)
+    order = np.argsort(probability, kind="stable")
+    bins = []
+    places = np.searchsorted(np.array(EDGES), probability, side="right") - 1
+    for at, low in enumerate(EDGES):
+        inside = places == at
+        if inside.any():
+            bins.append(
+                {
+                    "from": low,
+                    "payments": int(inside.sum()),
+                    "said": round(float(probability[inside].mean()), 6),
+                    "came": round(float(truth[inside].mean()), 6),
+                }
+            )
+    gaps = [_gap(truth, probability, np.flatnonzero(tenths == step)) for step in range(10)]
+    masses = [_gap(truth, probability, part) for part in np.array_split(order, 20)]
+    return {
+        "payments": count,
+        "brier": round(float(((probability - truth) ** 2).mean()), 8),
+        "ece": round(sum(gaps) / count, 8),
+        "ece_equal_mass": round(sum(masses) / count, 8),
+        "bins": bins,
+    }
+
+
+def _gap(truth: Floats, probability: Floats, rows: Ints) -> float:
+    """How many more, or fewer, frauds there were than said."""
+    return abs(float(truth[rows].sum() - probability[rows].sum()))
+
+
 def report(table: Sequence[Week]) -> dict[str, Any]:
     """``{weeks: [...], mean: {...}}`` as ``replay --json`` prints it."""
     return {"weeks": [asdict(week) for week in table], "mean": mean_of(table)}

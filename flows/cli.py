@@ -152,6 +152,10 @@ def replay(
         str | None,
         typer.Option(help="Of those a day, at most FOLLOW_UPS,REVIEWS that seek, such as 30,80."),
     ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(help="CSV of customers' groups (customer,age_band,region) for the report."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Run the flow over a file (NDJSON, CSV, parquet), as fast as it goes, and report."""
@@ -172,6 +176,7 @@ def replay(
         speed=speed,
         answers=answers,
         seek=seek,
+        groups=groups,
     )
     if as_json:
         _say(json.dumps(report))

@@ -24,6 +24,7 @@ from rich.table import Table
 from flows import columns as tables
 from flows.assemble import counted, read_rule_set
 from flows.errors import BadSettings
+from flows.fairness import read_groups
 from flows.files import count_events
 from flows.ledger_process import LedgerProcess
 from flows.parts import edge_of, open_house
@@ -119,9 +120,10 @@ def replay_file(
     speed: str = "max",
     answers: str | None = None,
     seek: str | None = None,
+    groups: Path | None = None,
 ) -> dict[str, Any]:
     """Replay a file and give the report; everything but ``out`` is gone afterwards."""
-    for needed in (file, truth):
+    for needed in (file, truth, groups):
         if needed is not None and not needed.is_file():
             raise BadSettings(f"replay: needed a file, got {needed}, which is none")
     if answers is not None and truth is None and file.suffix not in (".csv", ".parquet"):
@@ -150,6 +152,12 @@ def replay_file(
         )
         if limit is not None:
             facts = itertools.islice(facts, limit)
+        of_groups = None
+        if groups is not None:
+            known = file.suffix in (".csv", ".parquet") and columns is None
+            of_groups = read_groups(
+                groups, "cus_{}".format if known else edge_of(house).customer_of
+            )
         asked = None if answers is None else answers_of(answers, tally, seek)
         times = speed_of(speed)
         ledger = None
@@ -183,6 +191,7 @@ def replay_file(
             base=settings.base_currency,
             policy=rules.policy,
             answers=None if asked is None else asked.report(),
+            groups=of_groups,
         )
     if out is not None:
         _write(out, whole, file.name)
@@ -247,6 +256,22 @@ def show(whole: Mapping[str, Any]) -> None:
         f"fraud stopped {money['fraud_stopped']} {money['currency']}, held "
         f"{money['fraud_held']}, missed {money['fraud_missed']}"
     )
+    for kind, rows in whole["groups"].items():
+        for group, row in rows.items():
+            for name in row["flagged"]:
+                console.print(
+                    f"[bold]{kind} {group}[/bold]: {name.replace('_', ' ')} {row[name]:.4f}, of "
+                    f"the others {row[name + '_of_others']:.4f}"
+                )
+    said = whole["reliability"]
+    if said["payments"]:
+        console.print(
+            f"reliability: Brier {said['brier']:.5f}, expected calibration error {said['ece']:.5f}"
+        )
+    daily = whole["asked_a_day"]
+    if daily["share"] is not None:
+        budget = "" if daily["budget"] is None else f", budget {daily['budget']:.2%}"
+        console.print(f"customers asked a day: {daily['share']:.2%}{budget}")
     if whole["answers"]:
         told = ", ".join(f"{name} {count:,}" for name, count in whole["answers"].items())
         console.print(f"simulated answers: {told}")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from features import quality
+from flows.fairness import fairness
 from flows.replay import Tally
 from risk import events, money
 from risk.policy import Policy
@@ -36,6 +37,7 @@ def report(
     base: str,
     policy: Policy,
     answers: Mapping[str, int] | None = None,
+    groups: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
     """The one object that ``replay --json`` prints."""
     count = len(tally.event)
@@ -58,8 +60,11 @@ def report(
         "answers": dict(answers or {}),
         "days": _days(tally),
         "friction": friction(tally),
+        "asked_a_day": asked_a_day(tally, policy),
+        "groups": fairness(tally, groups or {}),
         "money": stopped(tally, base),
         "score": _scores(tally, places),
+        "reliability": _reliability(tally, places, policy),
         "scenarios": scenarios(tally, places, policy),
     }
     return whole | _weeks(tally, places, delay_us)
@@ -150,6 +155,43 @@ def friction(tally: Tally) -> dict[str, Any]:
         "frauds_found": found,
         "honest_customers_asked_per_fraud_found": round(len(honest) / found, 3) if found else None,
     }
+
+
+def asked_a_day(tally: Tally, policy: Policy) -> dict[str, Any]:
+    """The share of a day's paying customers (UTC) who were asked, over all whole days on which the
+    model was acted upon; beside the policy's budget, if it has one."""
+    seen: dict[int, set[str]] = {}
+    asked: dict[int, set[str]] = {}
+    first = None
+    for place, payment in enumerate(tally.payment):
+        if not payment:
+            continue
+        day = tally.time_us[place] // _DAY_US
+        if first is None and tally.lessons[place] >= policy.acts_after_lessons:
+            first = day + 1
+        seen.setdefault(day, set()).add(tally.customer[place])
+        if tally.decision[place] == "challenge":
+            asked.setdefault(day, set()).add(tally.customer[place])
+    days = [] if first is None else [day for day in sorted(seen) if day >= first]
+    shares = sorted(len(asked.get(day, ())) / len(seen[day]) for day in days)
+    customers = sum(len(seen[day]) for day in days)
+    share = sum(len(asked.get(day, ())) for day in days) / customers if customers else None
+    return {
+        "budget": policy.customers_share,
+        "days": len(days),
+        "share": None if share is None else round(share, 6),
+        "p10": round(shares[len(shares) // 10], 6) if shares else None,
+        "p90": round(shares[-1 - len(shares) // 10], 6) if shares else None,
+    }
+
+
+def _reliability(tally: Tally, places: Sequence[int], policy: Policy) -> dict[str, Any]:
+    """Over the payments scored by a model that is acted upon."""
+    acted = [place for place in places if tally.lessons[place] >= policy.acts_after_lessons]
+    return quality.reliability(
+        np.array([tally.truth[tally.event[place]].fraud for place in acted], dtype=np.bool_),
+        np.array([tally.probability[place] for place in acted], dtype=np.float64),
+    )
 
 
 def _twice_in_a_day(times: list[int]) -> bool:

@@ -193,6 +193,59 @@ def _answers(whole: Mapping[str, Any]) -> str:
     return _section("Simulated answers", _say(rows), note)
 
 
+def _reliability(whole: Mapping[str, Any]) -> str:
+    told = whole["reliability"]
+    if not told["payments"]:
+        return ""
+    rows = [
+        (
+            f"{row['from']:g}",
+            _count(row["payments"]),
+            _figure(row["said"], 4),
+            _figure(row["came"], 4),
+        )
+        for row in told["bins"]
+    ]
+    errors = (
+        f"Brier {_figure(told['brier'], 5)}, expected calibration error {_figure(told['ece'], 5)} "
+        f"over ten equal steps, {_figure(told['ece_equal_mass'], 5)} over twenty equal shares."
+    )
+    note = f"<p class=note>{errors}</p>"
+    head = ("probability from", "payments", "said, mean", "were frauds")
+    return _section("Reliability of the score", _table(head, rows), note)
+
+
+def _groups(whole: Mapping[str, Any]) -> str:
+    rows = []
+    for kind, groups in whole["groups"].items():
+        for group, row in groups.items():
+            rows.append(
+                (
+                    f"{escape(kind.replace('_', ' '))} {escape(group)}",
+                    _count(row["customers"]),
+                    *(
+                        _percent(row[name], row[f"{name}_of_others"], name in row["flagged"])
+                        for name in ("challenge_rate", "false_positive_rate")
+                    ),
+                )
+            )
+    if not rows:
+        return ""
+    note = (
+        "<p class=note>Groups come from a file of their own and are no input of any model. Rates "
+        "beside those of all others; bold: more than 1.25 times theirs, and no chance.</p>"
+    )
+    head = ("group", "customers", "asked", "honest and stopped")
+    return _section("By groups", _table(head, rows), note)
+
+
+def _percent(rate: float | None, others: float | None, flagged: bool) -> str:
+    if rate is None or others is None:
+        return "–"
+    told = f"{100 * rate:.2f} % ({100 * others:.2f} %)"
+    return f"<b>{told}</b>" if flagged else told
+
+
 def _weeks(whole: Mapping[str, Any]) -> str:
     if not whole["weeks"]:
         return "<p class=note>No whole week from a Wednesday (UTC) with known labels.</p>"
@@ -296,6 +349,8 @@ def page(
             pair(_friction(whole), f"<div>{_money_section(whole)}{_answers(whole)}</div>"),
             pair(_outcomes(whole), _section(names["outcomes"], shown["outcomes"])),
             pair(_section(names["scores"], shown["scores"]), stages),
+            _reliability(whole),
+            _groups(whole),
             "</main></html>\n",
         )
     )

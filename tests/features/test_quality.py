@@ -83,3 +83,27 @@ def test_means_are_over_the_four_test_weeks_where_they_are_all_there() -> None:
     tested = [quality.Week(start, 10, 1, 1.0, 0.5, 0.25) for start in quality.TEST_WEEKS]
     assert quality.mean_of([one, *tested])["average_precision"] == 0.5
     assert quality.mean_of([one, *tested[:3]])["average_precision"] == 0.375
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_reliability_is_what_one_counts_by_hand(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    said = chance.beta(0.3, 3.0, 3_000)
+    fraud = chance.random(3_000) < said
+    told = quality.reliability(fraud, said)
+    assert told["brier"] == pytest.approx(float(np.mean((said - fraud) ** 2)), abs=1e-7)
+    by_step = [
+        abs(said[inside].mean() - fraud[inside].mean()) * inside.mean()
+        for step in range(10)
+        if (inside := (np.floor(said * 10).clip(0, 9) == step)).any()
+    ]
+    assert told["ece"] == pytest.approx(sum(by_step), abs=1e-7)
+    assert sum(row["payments"] for row in told["bins"]) == 3_000
+    assert told["ece"] < 0.02, "what is drawn from its probability is reliable"
+    assert quality.reliability(fraud, said**0.3)["ece"] > 0.1
+
+
+def test_reliability_of_nothing_is_nothing() -> None:
+    nothing = np.empty(0)
+    told = quality.reliability(nothing.astype(bool), nothing)
+    assert (told["payments"], told["brier"], told["bins"]) == (0, None, [])
