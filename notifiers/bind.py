@@ -4,37 +4,39 @@ The code *correlates*; it is no secret and no strong customer authentication. No
 echoes a thread id, so it is what a person types back.
 """
 
-import base64
 import hashlib
 import hmac
 from collections.abc import Collection
+from typing import Any
 
 from notifiers.facts import Ask, Payee
+from risk import signed
 from risk.privacy import canonical
 
 _CODE = b"ringback-code-v1\0"
-_BIND = b"ringback-bind-v1\0"
+
+
+def facts(ask: Ask, payee: Payee) -> dict[str, Any]:
+    """Give what was asked: the facts that a signed answer holds, too."""
+    about = {
+        "id": ask.id,
+        "amount": ask.amount,
+        "currency": ask.currency,
+        "customer": ask.customer,
+        "nonce": ask.nonce,
+        "expires": ask.expires,
+    }
+    return signed.question(about, {"name": payee.name, "account": payee.account})
 
 
 def question(ask: Ask, payee: Payee) -> bytes:
     """Give the canonical JSON of what was asked: change a byte of it, and nothing fits."""
-    return canonical(
-        {
-            "id": ask.id,
-            "amount": ask.amount,
-            "currency": ask.currency,
-            "payee": payee.name,
-            "payee_account": payee.account,
-            "customer": ask.customer,
-            "nonce": ask.nonce,
-            "expires": ask.expires,
-        }
-    )
+    return canonical(facts(ask, payee))
 
 
 def digest(asked: bytes) -> str:
     """Give the digest that an own client sends back (base64url of SHA-256, no padding)."""
-    return base64.urlsafe_b64encode(hashlib.sha256(_BIND + asked).digest()).decode().rstrip("=")
+    return signed.bind(asked)
 
 
 def code(key: bytes, asked: bytes, draw: int = 0) -> str:

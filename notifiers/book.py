@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from notifiers import bind
 from notifiers.facts import Ask, Closing, Payee, parse_time
@@ -31,6 +32,7 @@ class Asked:
     wrong: int = 0
     written: set[str] = field(default_factory=set)
     receipts: set[str] = field(default_factory=set)
+    bindings: dict[str, dict[str, Any]] = field(default_factory=dict)
     leaf: str = ""
     sealed: dict[str, str] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()

@@ -136,6 +136,13 @@ class CustomerClient:
         ET.SubElement(root, f"{{{stanzas.CHALLENGE}}}answer", about)
         self.send(root)
 
+    def answer_signed(self, to: str, challenge: str, compact: str) -> None:
+        """Answer with a statement signed by a device key (`risk.signed.sign_jws`): layer A."""
+        root = self._message(to, "chat")
+        own = ET.SubElement(root, f"{{{stanzas.CHALLENGE}}}answer", {"id": challenge})
+        ET.SubElement(own, f"{{{stanzas.CHALLENGE}}}jws").text = compact
+        self.send(root)
+
     async def run_command(self, to: str, node: str, seconds: float = 5.0) -> str:
         """Run an ad-hoc command: layer C; gives its note."""
         command = ET.Element(f"{{{stanzas.COMMANDS}}}command", {"node": node, "action": "execute"})

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from notifiers import bind
 from notifiers.book import Asked
 from notifiers.errors import NotSealed
 from notifiers.facts import MessageKind, Outgoing, write_time
@@ -164,6 +165,7 @@ class Composer:
                 "created": ask.created,
                 "expires": ask.expires,
                 "bind": asked.bind,
+                "question": bind.question(ask, asked.payee).decode(),
             }
         elif asked.closed is not None:
             content |= {

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 Decision = Literal["confirm", "deny"]
-Reason = Literal["not_me", "cancel"]
+Reason = Literal["not_me", "cancel", "duress"]
 MessageKind = Literal["ask", "close"]
 
 
@@ -157,12 +157,16 @@ class HeardText(Heard):
 
 @dataclass(frozen=True, slots=True)
 class HeardAnswer(Heard):
-    """The own client's answer: layer B. `bind` proves which amount and payee it had shown."""
+    """The own client's answer: layer B. `bind` proves which amount and payee it had shown.
+
+    With `jws`, a statement that a device key has signed, it is layer A.
+    """
 
     challenge: str = ""
     decision: str = ""
     reason: str = ""
     bind: str = ""
+    jws: str = ""
 
 
 @dataclass(frozen=True, slots=True)

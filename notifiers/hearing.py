@@ -2,12 +2,13 @@
 
 ::
 
-    heard --bound address?--> layer B | C | E --> which question? --> rb:answers + rb:audit
+    heard --bound address?--> layer A | B | C | E --> which question? --> rb:answers + rb:audit
               | no                                   | none, late, unclear
               +-> refused, on record                 +-> on record, and said so
 
 Nothing is decided here: the customer's shard says what an answer is worth. A confirm needs its
-question named (code, id or digest); a deny without a code denies all that is open.
+question named (code, id or digest); a deny without a code denies all that is open. Each answer
+goes with its binding, since when it holds; a duress word in it goes with it too, and shows nowhere.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ from redis.exceptions import RedisError
 
 from notifiers import bind, records, rows
 from notifiers.book import Asked, Book
+from notifiers.bound import binding, duress_word
+from notifiers.devices import check_signed, spend
 from notifiers.facts import (
     Decision,
     Heard,
@@ -39,6 +42,7 @@ from notifiers.understand import Meaning, understand
 from notifiers.wording import DEFAULT_LANGUAGE, Wording
 from risk import names
 from risk.privacy import Tokens
+from risk.signed import Unsigned
 
 WRONG_CODES = 5
 LATE_DENY_SECONDS = 1800.0
@@ -163,6 +167,8 @@ class Hearing:
 
     async def _hear_answer(self, customer: str, heard: HeardAnswer) -> str | None:
         asked = self._own(customer, heard.challenge)
+        if asked is not None and heard.jws:
+            return await self._hear_signed(customer, asked, heard)
         if asked is None or heard.decision not in {"confirm", "deny"}:
             await self._note(heard, customer, asked, "B", {"why": "unknown"})
             return self._say(customer, "nothing_open")
@@ -170,11 +176,31 @@ class Hearing:
             await self._note(heard, customer, asked, "B", {"why": "bind"})
             return self._say(customer, "changed")
         decision: Decision = "confirm" if heard.decision == "confirm" else "deny"
-        reason = _reason(heard.reason) if decision == "deny" else None
+        reason = _reason(heard.reason, decision)
         bound = bind.same(heard.bind, asked.bind)
         return await self._answer(
             [asked], heard, decision, reason, "B", {"bind": heard.bind if bound else "other"}
         )
+
+    # -- layer A: a device key's signature ---------------------------------------------------
+
+    async def _hear_signed(self, customer: str, asked: Asked, heard: HeardAnswer) -> str | None:
+        try:
+            facts = bind.facts(asked.ask, asked.payee)
+            found = await check_signed(self._redis, heard.jws, facts)
+        except Unsigned as refused:
+            body = {"why": refused.why, "signed": False}
+            await self._note(heard, customer, asked, "A", {**body, "jws": heard.jws})
+            return self._say(customer, "changed")
+        evidence = {
+            "credential": found.credential,
+            "digest": found.mark,
+            "jws": heard.jws,
+            "binding": found.binding,
+        }
+        said = await self._answer([asked], heard, found.decision, found.reason, "A", evidence)
+        await spend(self._redis, found.mark)
+        return said
 
     # -- layer C: commands -----------------------------------------------------------------
 
@@ -191,7 +217,7 @@ class Hearing:
             await self._note(heard, customer, None, "C", {"why": "unknown"})
             return self._say(customer, "nothing_open")
         decision: Decision = "confirm" if heard.decision == "confirm" else "deny"
-        reason = _reason(heard.reason) if decision == "deny" else None
+        reason = _reason(heard.reason, decision)
         said = await self._answer([asked], heard, decision, reason, "C", {"named": "command"})
         if said is not None:
             return said
@@ -202,9 +228,10 @@ class Hearing:
 
     async def _hear_text(self, customer: str, heard: HeardText) -> str | None:
         of_customer = self._book.of(customer)
-        text, cuts = scrub(heard.text, {asked.code for asked in of_customer})
-        meaning = understand(heard.text)
-        said = await self._act(customer, heard, meaning, text, cuts)
+        clear, forced = await duress_word(self._redis, self._tokens, customer, heard.text)
+        text, cuts = scrub(clear, {asked.code for asked in of_customer})
+        meaning = understand(clear)
+        said = await self._act(customer, heard, meaning, text, cuts, forced)
         answered = meaning.code is not None and meaning.kind in {"confirm", "deny"}
         if any(cut.type in _SECRETS for cut in cuts) and not answered:
             warning = self._say(customer, "secrets")
@@ -212,9 +239,18 @@ class Hearing:
         return said
 
     async def _act(
-        self, customer: str, heard: HeardText, meaning: Meaning, text: str, cuts: tuple[Cut, ...]
+        self,
+        customer: str,
+        heard: HeardText,
+        meaning: Meaning,
+        text: str,
+        cuts: tuple[Cut, ...],
+        forced: Cut | None,
     ) -> str | None:
-        evidence = {"cuts": [cut.as_record() for cut in cuts], "text": text}
+        evidence: dict[str, Any] = {"cuts": [cut.as_record() for cut in cuts], "text": text}
+        if forced is not None:
+            evidence["cuts"].append(forced.as_record())
+            evidence["duress"] = True
         named = self._named(customer, meaning)
         if meaning.kind == "confirm":
             return await self._act_confirm(customer, heard, meaning, named, evidence)
@@ -258,7 +294,8 @@ class Hearing:
         if named.is_open and named.wrong >= WRONG_CODES:
             await self._note(heard, customer, named, "E", {"why": "locked", **evidence})
             return self._say(customer, "locked")
-        return await self._answer([named], heard, "confirm", None, "E", evidence)
+        reason: Reason | None = "duress" if evidence.get("duress") else None
+        return await self._answer([named], heard, "confirm", reason, "E", evidence)
 
     async def _act_deny(
         self,
@@ -287,13 +324,9 @@ class Hearing:
         if meaning.kind == "freeze":
             if not chosen:
                 await self._note(heard, customer, None, "E", {"why": "freeze", **evidence})
-            event = self._event(customer, named)
-            await self._put(
-                Effect(
-                    f"freeze/{self._mark(heard)}",
-                    (records.alert(event, "freeze", f"{customer} asks to block everything"),),
-                )
-            )
+            by = await self._binding(customer, heard, None)
+            entry = records.freeze(customer, heard, by)
+            await self._put(Effect(f"freeze/{self._mark(heard)}", (entry,)))
             return self._say(customer, "freeze")
         return said
 
@@ -348,6 +381,9 @@ class Hearing:
         entries: list[tuple[str, str, bytes]] = []
         made: list[dict[str, Any]] = []
         said: str | None = None
+        by = evidence.get("binding") or await self._binding(
+            customer=chosen[0].ask.customer, heard=heard, asked=chosen[0]
+        )
         for number, asked in enumerate(chosen):
             why = self._why_not(asked, heard, decision, layer)
             body = _body(heard, layer, evidence) | {
@@ -360,13 +396,21 @@ class Hearing:
             if why is None:
                 entries.append(
                     records.answer(
-                        asked.ask, heard, decision, reason, layer, self._evidence(heard, evidence)
+                        asked.ask,
+                        heard,
+                        decision,
+                        reason,
+                        layer,
+                        self._evidence(heard, evidence),
+                        by,
                     )
                 )
             else:
                 body["why"] = why
                 said = self._refusal(asked, why)
-            made.append(self._made(heard, asked, body, evidence.get("text", ""), layer, number))
+            made.append(self._made(heard, asked, body, evidence, layer, number))
+        if evidence.get("duress") and not entries:  # the flow hears nothing of it, so officers do
+            entries.append(self._duress(chosen[0].ask.event))
         entries.append(records.audit(*made))
         await self._put(Effect(f"answer/{self._mark(heard)}", tuple(entries)))
         return said
@@ -381,7 +425,7 @@ class Hearing:
             if heard.delayed:
                 return "delayed"
             # Who answers by text or command has not seen what lay under the seal.
-            return "sealed" if _is_sealed(asked, heard) and layer != "B" else None
+            return "sealed" if _is_sealed(asked, heard) and layer not in {"A", "B"} else None
         if asked.closed is not None and asked.closed.state != "confirmed":
             return "closed"
         return None
@@ -392,7 +436,8 @@ class Hearing:
         return self._wording.say(asked.language, saying, reference=about["reference"])
 
     def _evidence(self, heard: Heard, evidence: dict[str, Any]) -> dict[str, Any]:
-        kept = {name: value for name, value in evidence.items() if name in {"bind", "named"}}
+        names_ = {"bind", "named", "credential", "digest"}
+        kept = {name: value for name, value in evidence.items() if name in names_}
         return kept | {
             "from": self._tokens.token("jid", heard.bare),
             "rid": f"{heard.channel}/{self._mark(heard)}/answer",
@@ -406,13 +451,12 @@ class Hearing:
         """Put on record what was heard and not taken (so many a minute from one address)."""
         if not self._may_refuse(heard):
             return
-        text = body.pop("text", "")
+        text, compact = body.pop("text", ""), body.pop("jws", "")
         whole = _body(heard, layer, body) | {"taken": False}
         if asked is not None:
             whole["challenge"] = asked.ask.id
-        await self._put_record(
-            heard, customer, asked, whole, text, "app" if layer == "B" else "claimed"
-        )
+        strength = "app" if layer == "B" else "claimed"
+        await self._put_record(heard, customer, asked, whole, text, strength, compact)
 
     async def _put_record(
         self,
@@ -422,6 +466,7 @@ class Hearing:
         body: dict[str, Any],
         text: str,
         strength: str,
+        compact: str = "",
     ) -> None:
         rid = f"{heard.channel}/{self._mark(heard)}/answer"
         made = self._records.record(
@@ -432,13 +477,26 @@ class Hearing:
             ask=asked.ask if asked else None,
             subject=subject,
             actor=records.customer_actor(subject),
-            personal=_personal(heard, text),
+            personal=_personal(heard, text, compact),
             strength=strength,
         )
-        await self._put(Effect(rid, (records.audit(made),)))
+        entries = [records.audit(made)]
+        if body.get("duress"):
+            entries.append(self._duress(self._event(subject, asked)))
+        await self._put(Effect(rid, tuple(entries)))
+
+    def _duress(self, event: str) -> tuple[str, str, bytes]:
+        text = "A duress word in an answer that was not taken: act as if it was a confirm."
+        return records.alert(event, "duress", text)
 
     def _made(
-        self, heard: Heard, asked: Asked, body: dict[str, Any], text: str, layer: str, number: int
+        self,
+        heard: Heard,
+        asked: Asked,
+        body: dict[str, Any],
+        evidence: dict[str, Any],
+        layer: str,
+        number: int,
     ) -> dict[str, Any]:
         rid = f"{heard.channel}/{self._mark(heard)}/answer" + (f"/{number}" if number else "")
         return self._records.record(
@@ -449,8 +507,8 @@ class Hearing:
             ask=asked.ask,
             subject=asked.ask.customer,
             actor=records.customer_actor(asked.ask.customer),
-            personal=_personal(heard, text),
-            strength="app" if layer == "B" else "claimed",
+            personal=_personal(heard, evidence.get("text", ""), evidence.get("jws", "")),
+            strength=records.STRENGTH.get(layer, "claimed"),
         )
 
     def _mark(self, heard: Heard) -> str:
@@ -464,6 +522,10 @@ class Hearing:
         self._told()
 
     # -- small things ----------------------------------------------------------------------
+
+    async def _binding(self, customer: str, heard: Heard, asked: Asked | None) -> dict[str, Any]:
+        token = self._tokens.token("jid", heard.bare)
+        return await binding(self._redis, customer, token, asked)
 
     def _own(self, customer: str, challenge: str) -> Asked | None:
         asked = self._book.get(challenge)
@@ -544,19 +606,24 @@ def _is_sealed(asked: Asked, heard: Heard) -> bool:
     return bool(asked.ask.seal_to) and heard.channel == "xmpp"
 
 
-def _reason(text: str) -> Reason | None:
+def _reason(text: str, decision: Decision) -> Reason | None:
+    if decision == "confirm":
+        return "duress" if text == "duress" else None
     if text == "not_me":
         return "not_me"
     return "cancel" if text == "cancel" else None
 
 
 def _body(heard: Heard, layer: str, evidence: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in evidence.items() if name != "text"}
+    left_out = {"text", "jws", "binding"}
+    kept = {name: value for name, value in evidence.items() if name not in left_out}
     return {"layer": layer, "channel": heard.channel, "delayed": heard.delayed} | kept
 
 
-def _personal(heard: Heard, text: str) -> dict[str, str]:
+def _personal(heard: Heard, text: str, compact: str = "") -> dict[str, str]:
     personal = {"jid": heard.address}
     if text:
         personal["text"] = text
+    if compact:
+        personal["jws"] = compact[:8192]
     return personal

@@ -12,6 +12,7 @@ from typing import Any
 from notifiers import ladder, rows
 from notifiers import outbox as box
 from notifiers.book import Asked, tie
+from notifiers.bound import bindings_of
 from notifiers.facts import Ask, Closing, parse_time, write_time
 from notifiers.ladder import Rung
 from notifiers.records import SERVICE, Effect, audit, gave_up
@@ -22,7 +23,7 @@ from risk import names
 log = logging.getLogger(__name__)
 
 READ_AT_ONCE = 256
-NOTICES = frozenset({"unsigned", "delayed", "late", "contradicted"})
+NOTICES = frozenset({"unsigned", "delayed", "late", "contradicted", "fresh", "frozen"})
 Fresh = tuple[rows.NewChallenge, Asked]
 
 
@@ -154,6 +155,7 @@ class Questions:
             bind=digest,
             addresses={rung.kind: term.address(bound[rung.kind]) for rung in rungs},
             withheld=_withheld(customer),
+            bindings=bindings_of(customer),
         )
         laid = tuple[tuple[Rung, str], ...]((rung, bound[rung.kind]) for rung in rungs)
         return rows.NewChallenge(ask, language, zone, draw, mark, laid, term.now()), asked

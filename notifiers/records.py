@@ -86,6 +86,7 @@ class Records:
         return made
 
 
+STRENGTH = {"A": "signed", "B": "app"}
 SERVICE = {"type": "service", "id": "notifier", "role": "notifier"}
 
 
@@ -106,6 +107,7 @@ def answer(
     reason: str | None,
     layer: str,
     evidence: Mapping[str, Any],
+    binding: Mapping[str, Any] | None = None,
 ) -> tuple[str, str, bytes]:
     """Write an answer for the customer's shard, which alone says what it is worth."""
     return (
@@ -124,11 +126,27 @@ def answer(
                 "channel": heard.channel,
                 "received": write_time(heard.received),
                 "delayed": heard.delayed,
-                "strength": "app" if layer == "B" else "claimed",
+                "strength": STRENGTH.get(layer, "claimed"),
+                "binding": binding,
                 "evidence": dict(evidence),
             }
         ),
     )
+
+
+def freeze(
+    customer: str, heard: Heard, binding: Mapping[str, Any] | None
+) -> tuple[str, str, bytes]:
+    """Tell the flow that a customer wants nothing paid any more."""
+    told = {
+        "v": 1,
+        "kind": "freeze",
+        "customer": customer,
+        "channel": heard.channel,
+        "received": write_time(heard.received),
+        "binding": binding,
+    }
+    return (names.ANSWERS, "answer", orjson.dumps(told))
 
 
 def unreachable(ask: Ask, at: str, why: str) -> tuple[str, str, bytes]:

@@ -201,6 +201,7 @@ def hear(stanza: ET.Element, received_at: datetime, channel: str) -> Heard | Bou
             decision=own.get("decision", ""),
             reason=own.get("reason", ""),
             bind=own.get("bind", ""),
+            jws="".join(((child(own, "jws", CHALLENGE) or own).text or "").split()),
         )
     claimed = _claim(stanza, about, received_at, delayed)
     if claimed is not None:

@@ -421,18 +421,17 @@ def test_a_question_closed_before_it_was_sent_is_never_sent(play: Callable[..., 
     play(story)
 
 
-def test_freeze_denies_all_and_alerts_the_officers(play: Callable[..., None]) -> None:
+def test_freeze_denies_all_and_asks_the_flow_to_block_everything(
+    play: Callable[..., None],
+) -> None:
     async def story(scene: Scene) -> None:
         await scene.asked()
         assert "security team" in await scene.say("我的手机被盗了，挂失")
-        (answer,) = await scene.answers(1)
+        answer, freeze = await scene.answers(2)
         assert (answer["decision"], answer["reason"]) == ("deny", "not_me")
-
-        async def alerts() -> Any:
-            return await scene.flow.redis.xrange(names.ALERTS)
-
-        ((_, fields),) = await scene.flow.until(alerts)
-        assert orjson.loads(fields[b"alert"])["kind"] == "freeze"
+        assert (freeze["kind"], freeze["customer"]) == ("freeze", scene.ann)
+        await scene.say("FREEZE my account")  # unprompted: nothing is open any more
+        assert (await scene.answers(4))[-1]["kind"] == "freeze"
 
     play(story)
 
