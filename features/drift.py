@@ -74,6 +74,7 @@ class Series:
 
     __slots__ = (
         "adwin",
+        "alarms",
         "bins",
         "changed",
         "early",
@@ -87,6 +88,7 @@ class Series:
 
     def __init__(self) -> None:
         self.psi: float | None = None
+        self.alarms = 0
         self.begin(None)
 
     def begin(self, since_us: int | None) -> None:
@@ -212,6 +214,7 @@ class Drift:
             moved = series.take(value, stratum, time_us)
             if moved is not None:
                 alarms.append(Alarm(name, "adwin", moved, time_us))
+                series.alarms += 1
                 series.begin(time_us)
         return alarms
 
@@ -227,6 +230,7 @@ class Drift:
             size = series.end_week()
             if size is not None:
                 alarms.append(Alarm(name, "psi", size, time_us))
+                series.alarms += 1
                 series.begin(time_us)
 
     def forget_score(self, time_us: int) -> None:
@@ -234,10 +238,11 @@ class Drift:
         self.series["score"].begin(time_us)
 
     def board(self) -> dict[str, dict[str, Any]]:
-        """How it stands: of each watched value whether it is watched yet, mean rank, PSI."""
+        """How it stands: of each value whether it is watched yet, alarms, mean rank, PSI."""
         return {
             name: {
                 "watching": series.watching,
+                "alarms": series.alarms,
                 "mean_rank": round(float(series.adwin.estimation), 4) if series.watching else None,
                 "psi": None if series.psi is None else round(series.psi, 4),
             }

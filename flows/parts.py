@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.settings import HERE, BadConfig, Settings, read_settings, read_yaml
+from features.explain import in_words
 from flows.assemble import read_rule_set
 from flows.live import Place, run_flow, wall_us
 from flows.redis_server import PrivateRedis
@@ -218,6 +219,7 @@ def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
         clock=wall_us,
         ledger=LedgerReading(house.data),
         locate=locator_of(house),
+        words=in_words,
     )
     address_file = house.data / "gateway.address"
 

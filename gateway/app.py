@@ -228,6 +228,7 @@ def _application(
         longest_wait=settings.longest_wait,
         batch_bytes=settings.batch_bytes,
         batch_lines=settings.batch_lines,
+        words=ports.words,
     )
     credentials = Credentials(parts.turns)
     passkeys = Passkeys(parts.turns, credentials, settings.edge_key, settings.institution)

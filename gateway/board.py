@@ -142,7 +142,7 @@ class Board:
         ]
 
     async def _look(self) -> dict[str, Any]:
-        beats, channels, durable, tail, dead, late, counters = await asyncio.gather(
+        beats, channels, durable, tail, dead, late, counters, models = await asyncio.gather(
             self._turns.ask("HGETALL", names.FLOW_BEAT),
             self._turns.ask("HGETALL", "rb:channels"),
             self._turns.ask("GET", names.AUDIT_DURABLE),
@@ -150,6 +150,7 @@ class Board:
             self._turns.ask("XLEN", names.DEAD),
             self._turns.ask("XLEN", names.LATE_EVENTS),
             self._turns.ask("HGETALL", names.COUNTERS),
+            self._turns.ask("GET", names.MODEL_BOARD),
         )
         now_ms = self._clock() // 1000
         ages = [now_ms - int(beat) for beat in beats.values()]
@@ -158,6 +159,8 @@ class Board:
         self._metrics.late_events.set(late)
         counts = {name.decode(): float(count) for name, count in counters.items()}
         self._metrics.flow_counts(counts)
+        if models is not None:
+            self._metrics.models(orjson.loads(models))
         return {
             "redis": True,
             "flow": {"processes": len(ages), "silent": sum(1 for age in ages if age > OLD_BEAT_MS)},

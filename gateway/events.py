@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -160,11 +160,26 @@ class Intake:
 def own(event: Accepting, decision: bytes, outcome: bytes | None) -> bytes:
     """A decision as its caller sees it: under the caller's own id, with its outcome."""
     if event.id == event.own_id and outcome is None:
-        return decision
-    value = orjson.loads(decision)
+        return lean(decision)
+    value = orjson.loads(lean(decision))
     value["event"] = event.own_id
     if outcome is not None:
         value["outcome"] = orjson.loads(outcome)
+    return orjson.dumps(value)
+
+
+def lean(decision: bytes) -> bytes:
+    """A decision without its factors, which are told to who asks for them.
+
+    They stand last as the flow writes it, and are cut off unread; else it is read and written anew.
+    """
+    head, found, tail = decision.partition(b',"factors":[')
+    if not found:
+        return decision
+    if tail.endswith(b"]}") and b'],"' not in tail:
+        return head + b"}"
+    value = orjson.loads(decision)
+    del value["factors"]
     return orjson.dumps(value)
 
 
@@ -184,6 +199,7 @@ class Events:
         longest_wait: timedelta,
         batch_bytes: int,
         batch_lines: int,
+        words: Callable[[Mapping[str, Any]], str] | None = None,
     ) -> None:
         self._intake = intake
         self._turns = turns
@@ -195,6 +211,7 @@ class Events:
         self._longest = longest_wait
         self._batch_bytes = batch_bytes
         self._batch_lines = batch_lines
+        self._words = words
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -324,10 +341,19 @@ class Events:
             outcome = await fetched.outcome_for_caller(self._turns, event)
         if outcome is not None:
             value["outcome"] = orjson.loads(outcome)
-        if "features" in request.query.get("include", "").split(","):
+        wanted = request.query.get("include", "").split(",")
+        factors = value.pop("factors", None)
+        if "factors" in wanted:
+            value["factors"] = self._in_words(factors)
+        if "features" in wanted:
             features = await self._turns.ask("GET", names.features(event))
             value["features"] = orjson.loads(features) if features else None
         return web.Response(body=orjson.dumps(value), content_type="application/json")
+
+    def _in_words(self, factors: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        if factors is None or self._words is None:
+            return factors
+        return [{**factor, "text": self._words(factor)} for factor in factors]
 
     def _seconds(self, request: web.Request) -> float:
         text = request.query.get("wait")

@@ -1,6 +1,7 @@
 """How is it going? Counts and durations in Prometheus' text form."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -62,6 +63,31 @@ class Metrics:
         self.flow = Gauge(
             "ringback_flow", "Counts of the flow, as it keeps them", ["count"], registry=registry
         )
+
+        self.model = Gauge(
+            "ringback_model",
+            "Each model that learns: lessons, bytes, seconds of its last dump",
+            ["model", "role", "figure"],
+            registry=registry,
+        )
+        self.drift = Gauge(
+            "ringback_drift",
+            "Each watched value: alarms, mean_rank (0.5 is usual), psi of the last week, watching",
+            ["series", "figure"],
+            registry=registry,
+        )
+
+    def models(self, standing: Mapping[str, Any]) -> None:
+        """Take over how the flow's models stand, and what it watches."""
+        self.model.clear()
+        for name, row in standing.get("models", {}).items():
+            figures = {**row, "dump_seconds": row["dump_us"] / 1e6}
+            for figure in ("lessons", "bytes", "dump_seconds"):
+                self.model.labels(name, row["role"], figure).set(figures[figure])
+        for name, row in standing.get("drift", {}).items():
+            for figure in ("alarms", "mean_rank", "psi", "watching"):
+                if row.get(figure) is not None:
+                    self.drift.labels(name, figure).set(float(row[figure]))
 
     def flow_counts(self, counts: Mapping[str, float]) -> None:
         """Take over the flow's own counters."""

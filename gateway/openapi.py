@@ -93,7 +93,7 @@ def document() -> dict[str, Any]:
     by_id = _parameter("id", "path", type="string", maxLength=128)
     prefer = _parameter("Prefer", "header", type="string", examples=["wait=0.5", "respond-async"])
     wait = _parameter("wait", "query", type="number", minimum=0)
-    include = _parameter("include", "query", enum=["features"])
+    include = _parameter("include", "query", enum=["features", "factors"])
     event = TypeAdapter[Any](events.Event).json_schema(ref_template=_REF + "{model}")
     schemas = event.pop("$defs")
     _, others = models_json_schema(

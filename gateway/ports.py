@@ -117,7 +117,8 @@ class GatewayPorts:
     """What others lend the gateway.
 
     ``decide_script`` is the Lua text that writes a decision, the first one wins. ``clock`` gives
-    microseconds since 1970. ``ledger`` and ``locate`` may be missing.
+    microseconds since 1970. ``words`` says a decision's factor for a person. ``ledger``, ``locate``
+    and ``words`` may be missing.
     """
 
     decide_script: str
@@ -125,3 +126,4 @@ class GatewayPorts:
     clock: Callable[[], int]
     ledger: Ledger | None = None
     locate: Locate | None = None
+    words: Callable[[Mapping[str, Any]], str] | None = None
