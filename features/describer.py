@@ -1,6 +1,6 @@
 """How does one kind of key (a customer, a payee, a device) describe an event by its own past?
 
-A ``Describer`` is a key and a list of asks (``asks.py``); a ``Profile`` is the past of one entity
+A ``Describer`` is a key and a list of asks (``asks/``); a ``Profile`` is the past of one entity
 of that key: what it was paid, which of it were frauds, whom it knows; of a customer the habits, of
 a device or an address who came by. Describe, then observe:
 
