@@ -82,6 +82,6 @@ GOOD: dict[str, Any] = {"version": 1, "ladders": {"usual": {"normal": [{"channel
 def test_a_file_that_is_not_right_is_refused_with_where_and_what(
     change: dict[str, Any], needed: str
 ) -> None:
-    assert read_plans(GOOD, KINDS)
+    assert read_plans(GOOD, KINDS).ladders is not None
     with pytest.raises(BadLadder, match=needed):
         read_plans(GOOD | change, KINDS)
