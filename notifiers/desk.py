@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 
 from notifiers import ending, rows
 from notifiers import outbox as box
+from notifiers.announce import Announcing
 from notifiers.channel import Channel
 from notifiers.errors import Fenced
 from notifiers.facts import Heard, HeardReceipt, Offer
@@ -40,6 +41,7 @@ class Desk:
         self._term = term
         self._questions = Questions(term)
         self._sending = Sending(term)
+        self._announcing = Announcing(term)
         self._telling = Telling(term, lambda: self._sending.in_flight)
         self._room: Room | None = None
         self._unbinding: set[asyncio.Task[None]] = set()
@@ -67,6 +69,7 @@ class Desk:
             self._questions.read(),
             self._sending.send(),
             self._telling.tell(),
+            self._announcing.run(),
             self._telling.tidy(),
             self._fail(),
             *(channel.run() for channel in channels),
@@ -104,6 +107,7 @@ class Desk:
     def taken(self, keys: Sequence[str]) -> None:
         if self._room is not None:
             self._room.taken(keys)
+        self._announcing.taken(keys)
         self._sending.taken(keys)
 
     def bounced(self, kind: str, challenge: str, condition: str, bare: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 Decision = Literal["confirm", "deny"]
 Reason = Literal["not_me", "cancel", "duress"]
-MessageKind = Literal["ask", "close"]
+MessageKind = Literal["ask", "close", "notice"]
 
 
 def parse_time(text: str) -> datetime:

@@ -19,6 +19,7 @@ from notifiers.records import SERVICE, Effect, audit, gave_up
 from notifiers.term import Term, patience, read_object, text_of
 from notifiers.wording import DEFAULT_LANGUAGE, reference
 from risk import names
+from risk.privacy import web_token
 
 log = logging.getLogger(__name__)
 
@@ -208,13 +209,16 @@ class Questions:
         say = getattr(term.channels.get("xmpp"), "say", None)
         address = asked.addresses.get("xmpp") if asked is not None else None
         if asked is not None and say is not None and address:
-            say(
-                address,
-                address,
-                term.wording.say(
-                    asked.language, str(fields["say"]), reference=reference(asked.ask.id)
-                ),
-            )
+            say(address, address, self._words(asked, str(fields["say"])))
+
+    def _words(self, asked: Asked, what: str) -> str:
+        """What is said; where a page can sign, the way to it."""
+        term, challenge = self._term, asked.ask.id
+        page, link = term.wording.house.page, ""
+        if what == "unsigned" and term.links and page:
+            what = "unsigned_page"
+            link = f"{page.rstrip('/')}/c/{challenge}#{web_token(term.web_key, challenge)}"
+        return term.wording.say(asked.language, what, reference=reference(challenge), link=link)
 
 
 def _agreed(channel: Mapping[str, Any]) -> bool:

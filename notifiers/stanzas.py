@@ -61,9 +61,11 @@ def write(element: ET.Element) -> str:
 
 
 def message(outgoing: Outgoing, sender: str, commands_at: str) -> ET.Element:
-    """Write a question, or the correction that closes it."""
+    """Write a question, the correction that closes it, or a notice of no question."""
     if outgoing.kind == "ask":
         return _ask(outgoing, sender, commands_at)
+    if outgoing.kind == "notice":
+        return reply(sender, outgoing.address, outgoing.body, outgoing.challenge)
     return _close(outgoing, sender)
 
 

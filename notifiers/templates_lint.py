@@ -23,7 +23,8 @@ STATES = ("confirmed", "denied", "expired", "unreachable", "withdrawn", "other")
 SAYINGS = (
     "unclear", "unclear_several", "listed", "needs_code", "wrong_code", "locked", "delayed", "late",
     "nothing_open", "not_bound", "changed", "secrets", "received", "freeze", "human", "unsigned",
-    "contradicted", "sealed",
+    "contradicted", "sealed", "fresh", "frozen", "unsigned_page", "bound", "unbound", "what_xmpp",
+    "what_web", "what_push", "what_sms", "what_voice", "what_passkey", "what_device",
 )  # fmt: skip
 PAYEES = ("payee", "payee_without_account", "payee_without_name", "payee_unknown")
 CHOICES = ("confirm", "deny")
@@ -51,7 +52,7 @@ _NOT_IN = {
     "sealed": dict.fromkeys(("amount", "payee", "code", "kind"), "this text is read on the way"),
     "sealed_close": dict.fromkeys(("amount", "payee", "code", "kind"), "it is read on the way"),
 }
-_FRAGMENTS = frozenset({"listed"})
+_FRAGMENTS = frozenset({"listed"} | {one for one in SAYINGS if one.startswith("what_")})
 _KNOWN = frozenset(
     {"institution", "callback", "reference", "purpose", "kind", "amount", "payee", "code",
      "expires", "asked", "result", "link", "list", "answer", "at", "leaf", "name", "tail",

@@ -176,6 +176,10 @@ class Wording:
         }
         return _said(texts, (f"say.{what}",), house | values).text
 
+    def time(self, language: str, zone: str, moment: datetime) -> str:
+        """Write a time in the customer's words and zone."""
+        return _time(self.texts(language), "time", zone, moment)
+
     def about(self, language: str, zone: str, ask: Ask, payee: Payee) -> dict[str, str]:
         """Give amount, payee, reference and the like in the customer's words."""
         return self._about(self.texts(language), zone, ask, payee)
