@@ -173,6 +173,13 @@ def verify_bundle(
     return report
 
 
+def bundle_records(path: Path) -> list[dict[str, Any]]:
+    """The records of a bundle as they stand in it, unchecked: ask `verify_bundle` first."""
+    with zipfile.ZipFile(path) as bundle:
+        names = [name for name in bundle.namelist() if name.startswith("records/")]
+        return [decode(bundle.read(name)) for name in sorted(names) if name.endswith(".json")]
+
+
 Chain = list[tuple[int, bytes, dict[str, Any]]]
 
 

@@ -13,7 +13,8 @@ import typer
 from audit.errors import AuditError
 from config.settings import BadConfig
 from flows.errors import FlowError
-from flows.rules_command import rules_app
+from flows.models_command import models_app
+from flows.rules_command import rules_app, staff_app
 from flows.templates_command import app as templates_app
 
 app = typer.Typer(
@@ -204,7 +205,9 @@ def backfill(
     _say(json.dumps(counted) if as_json else f"filled: {counted}")
 
 
+app.add_typer(models_app, name="models")
 app.add_typer(rules_app, name="rules")
+app.add_typer(staff_app, name="staff")
 app.add_typer(templates_app, name="templates")
 dead = typer.Typer(no_args_is_help=True, help="Dead letters: what could not be taken, and why.")
 app.add_typer(dead, name="dead")
@@ -325,19 +328,36 @@ def case_show(context: typer.Context) -> None:
     raise typer.Exit(show_case(context.args, VAR))
 
 
+@case.command(
+    "explain",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def case_explain(context: typer.Context) -> None:
+    """Say why an event has its score, once the reading is on record: `case explain EVENT`."""
+    from flows.explained import explain_case
+
+    raise typer.Exit(explain_case(context.args, VAR))
+
+
 def _reconcile(args: list[str]) -> int:
     from flows.reconcile import reconcile
 
     parser = argparse.ArgumentParser(prog="ringback audit reconcile")
     parser.add_argument("--data", type=Path, default=VAR, help="The data directory.")
     parser.add_argument("--json", action="store_true", help="One JSON object.")
+    parser.add_argument(
+        "--bundle", type=Path, action="append", default=[], help="Handed-out cases, as proof."
+    )
     chosen = parser.parse_args(args)
-    found = reconcile(_house(chosen.data))
+    found = reconcile(_house(chosen.data), bundles=chosen.bundle)
     if chosen.json:
         _say(json.dumps(found.as_json()))
     else:
         for side, counted in found.counted.items():
             _say(f"{side:>7}: " + ", ".join(f"{n} {step}" for step, n in counted.items()))
+        for who, events in found.apart.items():
+            _say(f"{who.replace('_', ' ')}: {len(events)} {' '.join(events[:20])}")
         for one in found.missing:
             _say(f"MISSING {one}")
         _say(f"{len(found.missing)} are missing." if found.missing else "Both sides agree.")

@@ -9,10 +9,13 @@
 Redis is read first, then the ledger, once everything that Redis held is durable; what is on record
 and not in Redis is asked for once more, since the ledger was read later. The ledger keeps for
 years what Redis keeps for days: what is older than that is looked for in the ledger alone.
+
+Where the ledger itself is lost, bundles that were handed out (`--bundle`) still prove their cases:
+what they hold, what Redis holds, and what Redis alone says are told apart.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,8 @@ import orjson
 import redis
 
 from audit import read
+from audit.errors import EvidenceMalformed
+from audit.export import bundle_records, verify_bundle
 from audit.redis_inlet import parse_id
 from flows.live import wall_us
 from flows.parts import House
@@ -74,28 +79,79 @@ class Reconciled:
 
     counted: dict[str, dict[str, int]]
     missing: list[Missing]
+    apart: dict[str, list[str]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The report as one JSON object."""
         rows = [{"step": one.step, "name": one.name, "why": one.why} for one in self.missing]
-        return {"counted": self.counted, "missing": rows}
+        return {"counted": self.counted, "missing": rows, "apart": self.apart}
 
 
-def reconcile(house: House, *, patience: float = PATIENCE_SECONDS) -> Reconciled:
-    """Compare both sides of a data directory; `missing` is empty where they agree."""
+def reconcile(
+    house: House, *, patience: float = PATIENCE_SECONDS, bundles: Sequence[Path] = ()
+) -> Reconciled:
+    """Compare both sides of a data directory; `missing` is empty where they agree.
+
+    With `bundles`, decisions are told apart by who says so: a bundle, Redis, or both.
+    """
     client = wait(house.redis_url, 5.0)
     there = facts_of_redis(client)
+    proven, unsound = facts_of_bundles(bundles)
+    apart = told_apart(there, proven) if bundles else {}
+    unsound += [
+        Missing("decided", event, f"{there.decided[event][0]} in Redis, {known[0]} in its bundle")
+        for event, known in sorted(proven.decided.items())
+        if event in there.decided and there.decided[event][0] != known[0]
+    ]
+    if not (house.data / "ledger" / "ledger.db").is_file():
+        lost = Missing("ledger", str(house.data), "there is no ledger: only bundles prove anything")
+        sides = {"redis": _counted(there), "ledger": {}, "bundles": _counted(proven)}
+        return Reconciled(sides, [lost, *unsound], apart)
     waiting = _wait_for_ledger(client, patience)
     on_record = facts_of_ledger(house.data)
     now_us = wall_us()
     kept_us = house.settings.idempotency_days * _DAY_US
     missing = [
+        *unsound,
         *waiting,
         *not_on_record(there, on_record),
         *_not_in_redis(client, there, on_record, rfc3339(now_us - kept_us + _HOUR_US), now_us),
         *unfinished(on_record, rfc3339(now_us - GRACE_US)),
     ]
-    return Reconciled({"redis": _counted(there), "ledger": _counted(on_record)}, missing)
+    return Reconciled({"redis": _counted(there), "ledger": _counted(on_record)}, missing, apart)
+
+
+def facts_of_bundles(bundles: Sequence[Path]) -> tuple[Facts, list[Missing]]:
+    """What bundles prove; one that does not hold proves nothing, and is named."""
+    facts, unsound = Facts(), []
+    for path in bundles:
+        try:
+            report = verify_bundle(path)
+        except EvidenceMalformed as error:
+            unsound.append(Missing("bundle", str(path), f"it can't be read: {error}"))
+            continue
+        if report.faults:
+            unsound.append(Missing("bundle", str(path), f"it does not hold: {report.faults[0]}"))
+            continue
+        for leaf in bundle_records(path):
+            kind, event = leaf["kind"], leaf["event"] or ""
+            if kind == "event.in":
+                facts.accepted[event] = leaf["at"]
+            elif kind == "case.closed":
+                facts.closed.add(event)
+            elif kind in KINDS:
+                _take(facts, kind, event, leaf["at"], leaf["body"])
+    return facts, unsound
+
+
+def told_apart(there: Facts, proven: Facts) -> dict[str, list[str]]:
+    """Decided events by who says so."""
+    redis_says, bundles_say = set(there.decided), set(proven.decided)
+    return {
+        "bundle_and_redis": sorted(redis_says & bundles_say),
+        "redis_alone": sorted(redis_says - bundles_say),
+        "bundle_alone": sorted(bundles_say - redis_says),
+    }
 
 
 def facts_of_redis(client: "redis.Redis") -> Facts:

@@ -91,7 +91,12 @@ func readPolicy(file string) (*policy, error) {
 			p.witnesses[words[1]] = w
 		case "group":
 			k, err := strconv.Atoi(words[2])
-			if err != nil {
+			switch {
+			case words[2] == "all":
+				k = len(words) - 3
+			case words[2] == "any":
+				k = 1
+			case err != nil:
 				return nil, err
 			}
 			p.groups[words[1]], p.needed[words[1]] = words[3:], k
@@ -129,14 +134,8 @@ func (p *policy) open(data []byte) (*head, error) {
 	if !signed[origin] {
 		return nil, errors.New("the log's key has not signed")
 	}
-	count := 0
-	for _, name := range p.groups[p.quorum] {
-		if w := p.witnesses[name]; w != nil && signed[w.name] {
-			count++
-		}
-	}
-	if count < p.needed[p.quorum] {
-		return nil, fmt.Errorf("the quorum wants %d witnesses, %d have signed", p.needed[p.quorum], count)
+	if p.quorum != "none" && !p.holds(p.quorum, signed) {
+		return nil, fmt.Errorf("the quorum %q is not met", p.quorum)
 	}
 	rows := strings.Split(n.Text, "\n")
 	size, err := strconv.ParseInt(rows[1], 10, 64)
@@ -145,6 +144,20 @@ func (p *policy) open(data []byte) (*head, error) {
 	}
 	root, err := tlog.ParseHash(rows[2])
 	return &head{size, root}, err
+}
+
+// holds says whether a witness has signed, or enough members of a group have.
+func (p *policy) holds(name string, signed map[string]bool) bool {
+	if w := p.witnesses[name]; w != nil {
+		return signed[w.name]
+	}
+	members, count := p.groups[name], 0
+	for _, member := range members {
+		if p.holds(member, signed) {
+			count++
+		}
+	}
+	return len(members) > 0 && count >= p.needed[name]
 }
 
 type files struct{ dir string }
