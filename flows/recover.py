@@ -114,11 +114,13 @@ def _decisions(data: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
 
 
 def _outcomes(data: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    latest: dict[str, tuple[str, Any]] = {}  # a deny after a confirm has turned the first
     for _, event, at, raw in read.steps(data, ["outcome"]):
         leaf = orjson.loads(raw)
+        if "state" in leaf["body"]:
+            latest[event] = (at, leaf)
+    for event, (at, leaf) in latest.items():
         body = leaf["body"]
-        if "state" not in body:
-            continue
         by = body["by"]
         told = {
             "state": body["state"],
@@ -128,6 +130,8 @@ def _outcomes(data: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
             "reason": body.get("reason"),
             "challenge": body["challenge"],
         }
+        if "was" in body:
+            told["was"] = body["was"]
         yield names.outcome(event), parse_us(at), told
 
 
