@@ -13,6 +13,7 @@ import typer
 from audit.errors import AuditError
 from config.settings import BadConfig
 from flows.errors import FlowError
+from flows.lists_command import lists_app
 from flows.models_command import models_app
 from flows.rules_command import rules_app, staff_app
 from flows.templates_command import app as templates_app
@@ -207,6 +208,7 @@ def backfill(
 
 app.add_typer(models_app, name="models")
 app.add_typer(rules_app, name="rules")
+app.add_typer(lists_app, name="lists")
 app.add_typer(staff_app, name="staff")
 app.add_typer(templates_app, name="templates")
 dead = typer.Typer(no_args_is_help=True, help="Dead letters: what could not be taken, and why.")
@@ -326,6 +328,18 @@ def case_show(context: typer.Context) -> None:
     from flows.reading import show_case
 
     raise typer.Exit(show_case(context.args, VAR))
+
+
+@case.command(
+    "replay",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def case_replay(context: typer.Context) -> None:
+    """Decide an event again from the record alone: `case replay EVENT`; status 1 if otherwise."""
+    from flows.case_replay import replay_case
+
+    raise typer.Exit(replay_case(context.args, VAR))
 
 
 @case.command(

@@ -246,11 +246,16 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
             "reasons": judged.reasons,
             "model": fact.model._asdict(),
             "policy_sha256": rules.sha256,
+            "rule_set": {"sha256": rules.whole(fact.model), "lists": rules.lists.version},
             "degraded": None,
             "trace": moment.trace,
             "stages_us": fact.stages_us,
             "decided": events.rfc3339(now_us),
         }
+        if judged.tags:
+            decision["tags"] = list(judged.tags)
+        if judged.points:
+            decision["points"] = judged.points
         ask, expires_us = None, 0
         if self._stage.mode == "observe":
             decision |= {

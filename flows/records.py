@@ -89,7 +89,7 @@ class Recorder:
                 moment,
                 "score",
                 at_us,
-                _scored(scored),
+                {**_scored(scored), "given": dict(judged.given)},
                 suffix,
             ),
         ]

@@ -5,7 +5,7 @@ gets a milder action. A reached cap on questions means ``review``, never ``appro
 """
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
@@ -88,6 +88,11 @@ class RuleSet:
     document: bytes = field(default=b"", repr=False, compare=False)
     lists: Lists = NO_LISTS
 
+    def whole(self, model: Iterable[str]) -> str:
+        """The hash of all that judges: the files', the lists' version, the model's mark."""
+        told = "\n".join((self.sha256, self.lists.version, *model))
+        return hashlib.sha256(told.encode()).hexdigest()
+
     @cached_property
     def docket(self) -> Docket:
         """The rules made ready, once for the set."""
@@ -98,7 +103,8 @@ class Judged(NamedTuple):
     """An outcome with its reasons; ``asks`` where the customer is to be asked.
 
     ``shadow`` are the shadow rules that held and changed nothing, ``points`` what rules added to
-    the score, ``tags`` what they marked the decision with.
+    the score, ``tags`` what they marked the decision with. ``given`` is what else was known of the
+    customer and the model: with it, the features and the set, `judge` says the same again.
     """
 
     outcome: str
@@ -107,6 +113,7 @@ class Judged(NamedTuple):
     shadow: Sequence[Hit] = ()
     points: int = 0
     tags: tuple[str, ...] = ()
+    given: Mapping[str, Any] = {}
 
 
 def _minor(document: Mapping[str, Any], name: str, currency: str) -> int:
@@ -313,7 +320,16 @@ def judge(
         outcome = _may_ask(moment, rules.policy, conversation, now_us, reasons)
     tags = tuple(hit.rule.tag for hit in held if hit.rule.tag)
     tags += tuple(f"{WATCH}.{one.kind}" for one in met if one.list == WATCH)
-    return Judged(outcome, reasons, held, shadow, points, tags)
+    given = {
+        "now": events.rfc3339(now_us),
+        "lessons": lessons,
+        "bar": None if bar is None else [repr(float(one)) for one in bar],
+        "asked_24h": conversation.asked_within(now_us, DAY_US),
+        "open": len(conversation.open),
+        "blocked": conversation.blocked_us is not None,
+        "late": moment.late,
+    }
+    return Judged(outcome, reasons, held, shadow, points, tags, given)
 
 
 def _spared(held: list[Hit], met: Sequence[Named]) -> tuple[list[Hit], list[dict[str, Any]]]:

@@ -1,0 +1,196 @@
+"""Would the same be decided again? A decision rebuilt from the record alone, beside the recorded.
+
+From the ledger come the event, its features, the model's word, what was known of the customer, the
+set (its bytes lie there in parts) and the lists, as far as they had been changed by then. Nothing
+is taken from Redis or from the files.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from audit import read
+from flows.errors import FlowError
+from flows.judgement import of_document, rates_of
+from risk.challenge import Asked, Conversation
+from risk.events import Moment, moment, parse_us
+from risk.lists import Lists
+from risk.policy import Bar, Judged, RuleSet, judge
+from risk.rule_check import Vocabulary
+
+_HOUR_US = 3_600_000_000
+COMPARED = ("decision", "reasons", "tags", "points")
+
+
+class NotRebuilt(FlowError):
+    """A record that a decision can't be rebuilt without: which, and why it isn't there."""
+
+
+class Kept:
+    """Sets and lists of a ledger, read once."""
+
+    def __init__(self, changes: Iterable[Mapping[str, Any]], known: Vocabulary) -> None:
+        """Take the bodies of all records of configuration, in their order."""
+        self._known = known
+        self._parts: dict[str, dict[int, str]] = {}
+        self._lists: list[tuple[str, Mapping[str, Any]]] = []
+        self._sets: dict[str, RuleSet] = {}
+        for body in changes:
+            if "text" in body:
+                self._parts.setdefault(body["set"], {})[body["part"]] = body["text"]
+            elif "list" in body:
+                self._lists.append((body["version"], body))
+
+    def rules(self, sha256: str) -> RuleSet:
+        """The set of a hash, from its parts; its hash is worked out anew."""
+        if sha256 not in self._sets:
+            parts = self._parts.get(sha256)
+            if parts is None:
+                raise NotRebuilt(f"set {sha256}: needed its parts in the ledger, got none")
+            raw = "".join(parts[number] for number in sorted(parts)).encode()
+            got = hashlib.sha256(raw).hexdigest()
+            if got != sha256:
+                raise NotRebuilt(f"set {sha256}: needed all its bytes, got those of {got}")
+            self._sets[sha256] = of_document(raw, self._known)
+        return self._sets[sha256]
+
+    def lists(self, version: str) -> Lists:
+        """The lists as of a version."""
+        if not version:
+            return Lists()
+        mine = [row for row in self._lists if _order(row[0]) <= _order(version)]
+        if not mine or mine[-1][0] != version:
+            raise NotRebuilt(f"lists {version}: needed every change up to it, the last is missing")
+        return Lists().changed(mine)
+
+
+def _order(version: str) -> tuple[int, int]:
+    time, _, place = version.partition("-")
+    return int(time), int(place)
+
+
+def rebuilt(records: Sequence[Mapping[str, Any]], kept: Kept) -> tuple[Judged, dict[str, Any]]:
+    """The judgement of an event from its records, and the recorded decision."""
+    found = {str(one["kind"]): one for one in records if "/late" not in str(one["rid"])}
+    for kind in ("event.in", "features", "score", "decision"):
+        if kind not in found:
+            raise NotRebuilt(f"needed the record {kind} of the event, got none")
+    recorded = found["decision"]["body"]
+    if recorded.get("degraded"):
+        raise NotRebuilt("the fail policy decided, since time had run out: there was no judgement")
+    score = found["score"]["body"]
+    given = score.get("given")
+    if given is None:
+        raise NotRebuilt("needed what was known of the customer: decided by an earlier program")
+    rules = kept.rules(recorded["policy_sha256"])
+    rules = replace(rules, lists=kept.lists(recorded["rule_set"]["lists"]))
+    event = _moment(found["event.in"], rules, late=given["late"])
+    features = {
+        name: float(value) if isinstance(value, str) else value
+        for name, value in found["features"]["body"]["values"].items()
+    }
+    now_us = parse_us(given["now"])
+    judged = judge(
+        event,
+        features,
+        {"score": score["score"], "anomaly": recorded["anomaly"]},
+        rules,
+        _conversation(given, now_us),
+        now_us,
+        given["lessons"],
+        None if given["bar"] is None else Bar(*map(float, given["bar"])),
+    )
+    return judged, dict(recorded)
+
+
+def _moment(record: Mapping[str, Any], rules: RuleSet, *, late: bool) -> Moment:
+    event = {key: value for key, value in record["body"].items() if key != "sealed"}
+    if "geo" in event:  # a float is its string on record
+        geo = dict(event["geo"])
+        event["geo"] = {
+            key: float(value) if key in ("lat", "lon") else value for key, value in geo.items()
+        }
+    envelope = {"event": event, "accepted": record["at"]}
+    made = moment(
+        envelope,
+        partition=0,
+        position=0,
+        watermark_us=0,
+        lateness_us=0,
+        rates=rates_of(orjson.loads(rules.document)),
+    )
+    return made._replace(late=late)
+
+
+def _conversation(given: Mapping[str, Any], now_us: int) -> Conversation:
+    """A customer of whom the same is known as then."""
+    made = Conversation(asked_us=[now_us - _HOUR_US] * given["asked_24h"])
+    for number in range(given["open"]):
+        one = Asked(f"ch_{number}", f"e_{number}", now_us - 1, now_us + _HOUR_US, 0)
+        made.open[one.id] = one
+    if given["blocked"]:
+        made.blocked_us = now_us
+    return made
+
+
+def differences(judged: Judged, recorded: Mapping[str, Any]) -> list[str]:
+    """What is otherwise than recorded, in words; empty where all is the same."""
+    shown = recorded.get("would", recorded)
+    again: dict[str, Any] = {
+        "decision": judged.outcome,
+        "reasons": judged.reasons,
+        "tags": list(judged.tags) or None,
+        "points": judged.points or None,
+    }
+    return [
+        f"{name}: recorded {_told(recorded, shown, name)!r}, now {again[name]!r}"
+        for name in COMPARED
+        if _told(recorded, shown, name) != orjson.loads(orjson.dumps(again[name]))
+    ]
+
+
+def _told(recorded: Mapping[str, Any], shown: Mapping[str, Any], name: str) -> Any:
+    return (shown if name in ("decision", "reasons") else recorded).get(name)
+
+
+def configured(data: Path) -> list[dict[str, Any]]:
+    """The bodies of all records of configuration, the oldest first."""
+    rows = [(orjson.loads(raw), at) for _, _, at, raw in read.steps(data, ("config.change",))]
+    return [leaf["body"] for leaf, _ in sorted(rows, key=lambda row: (row[1], row[0]["rid"]))]
+
+
+def replay_case(args: Sequence[str], data: Path) -> int:
+    """`ringback case replay EVENT`: decide again from the record; status 1 where it differs."""
+    from flows.assemble import known_names
+    from flows.parts import edge_of, open_house
+    from flows.reading import put_first
+
+    parser = argparse.ArgumentParser(prog="ringback case replay", description=replay_case.__doc__)
+    parser.add_argument("event", help="The event's id, or its case.")
+    parser.add_argument("--data", type=Path, default=data, help="The data directory.")
+    parser.add_argument("--purpose", default="", help="Why it is read; goes on record.")
+    parser.add_argument("--json", action="store_true", help="One JSON object.")
+    chosen = parser.parse_args(args)
+    house = open_house(chosen.data)
+    event = edge_of(house).id_of(chosen.event.removeprefix("case-"))
+    put_first(house, "access.read", {"what": "case", "which": event, "purpose": chosen.purpose})
+    kept = Kept(configured(house.data), known_names(house.settings, house.data))
+    judged, recorded = rebuilt(read.event_records(house.data, event), kept)
+    differ = differences(judged, recorded)
+    if chosen.json:
+        told = {"event": event, "decision": judged.outcome, "differences": differ}
+        sys.stdout.write(json.dumps({**told, "set": recorded["policy_sha256"]}) + "\n")
+    else:
+        decided = recorded["decided"]
+        codes = ", ".join(reason["code"] for reason in judged.reasons) or "no reason"
+        sys.stdout.write(f"{judged.outcome} ({codes}), as of {decided}\n")
+        for one in differ or ["The same again, from the record alone."]:
+            sys.stdout.write(f"  {one}\n")
+    return 1 if differ else 0
