@@ -19,13 +19,19 @@ _NUMERALS = {
     "叁": "3", "肆": "4", "伍": "5", "陆": "6", "柒": "7", "捌": "8", "玖": "9",
 }  # fmt: skip
 _ENGLISH = ["zero", "oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-_SPOKEN = re.compile(
-    r"(?i)\b(?:" + "|".join(_ENGLISH) + r")(?:\W+(?:" + "|".join(_ENGLISH) + r")\b){3,}"
-)
+_NUMBER = r"(?:" + "|".join(_ENGLISH) + r"|\d)"
+_SPOKEN = re.compile(rf"(?i)\b{_NUMBER}(?:[^\w\n]+{_NUMBER}\b){{3,}}")
 _SECRET = re.compile(
     r"(?i)(?P<name>pass\s?(?:word|code|phrase)|pwd|\bpin\b(?:\s?code)?|\botp\b|\bcv[vc]2?\b"
-    r"|security\s?code|密\s?码|口\s?令|支付密码|验证\s?码|驗證碼|校验码|动态码)"
+    r"|security\s?code|密\s?[码碼]|口\s?令|[验驗][证證]\s?[码碼]|校[验驗][码碼]|[动動][态態]\s?[码碼]"
+    r"|短信[码碼]|安全[码碼])"
     r"(?P<link>\s*(?:(?:is|was|are|equals|number|no\.?|code|是|为|為|[:：=＝\-,，“\"'])\s*)*)(?P<value>\S{2,64})"
+)
+
+# "hunter2 is my password", "abc123是我的密码"
+_NAMED_AFTER = re.compile(
+    r"(?i)(?P<value>[^\s，。,;；]{3,64}?)\s*(?:is|was|=|是|就是)\s*(?:my|the|our|我的|我|您的)?\s*(?:new\s+)?"
+    r"(?:pass\s?(?:word|code|phrase)|\bpin\b|\botp\b|密\s?[码碼]|口\s?令|[验驗][证證]\s?[码碼])"
 )
 
 
@@ -46,7 +52,11 @@ def scrub(text: str, keep: Collection[str] = ()) -> tuple[str, tuple[Cut, ...]]:
     """Give the text without secrets, and its cuts; only the codes in `keep` may stay."""
     text = text[:LONGEST]
     cuts = _runs(text, frozenset(keep))
-    for pattern, kind, group in ((_SPOKEN, "otp", 0), (_SECRET, "password", "value")):
+    for pattern, kind, group in (
+        (_SPOKEN, "otp", 0),
+        (_SECRET, "password", "value"),
+        (_NAMED_AFTER, "password", "value"),
+    ):
         for match in pattern.finditer(text):
             if _digits(match.group(group)) not in keep:
                 cuts.append(Cut(kind, match.start(group), match.end(group) - match.start(group)))

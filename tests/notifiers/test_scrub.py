@@ -26,6 +26,11 @@ from notifiers.scrub import Cut, scrub
         ("密码是abc123xyz", "abc123xyz"),
         ("otp=77a21", "77a21"),
         ("call +86 138 0013 8000", "8000"),
+        ("three 8 four 9 two zero", "four 9"),
+        ("我的密碼是abc123xyz", "abc123xyz"),
+        ("hunter2 is my password", "hunter2"),
+        ("abc123xyz是我的密码", "abc123xyz"),
+        ("動態碼 77a21b", "77a21b"),
     ],
 )
 def test_a_secret_is_cut(text: str, secret: str) -> None:
@@ -56,7 +61,13 @@ def test_cuts_say_where_they_stood_in_the_text_as_it_came() -> None:
 
 
 def test_ordinary_words_and_small_numbers_stay() -> None:
-    for text in ("NO", "yes I paid 50 to 3 people", "不是我", "cancel it, 我没付"):
+    for text in (
+        "NO",
+        "yes it is my payment",
+        "yes I paid 50 to 3 people",
+        "不是我",
+        "cancel it, 我没付",
+    ):
         assert scrub(text) == (text, ())
 
 
