@@ -143,6 +143,16 @@ def test_converse_shows_a_question_answers_it_and_sees_it_closed(
                 if PICTURES:
                     _keep(Path(PICTURES) / "converse-closed.png", await converse.picture())
 
+                # She takes it back: the payment is on its way to be stopped, and she is told.
+                await converse.say("no, that was not me")
+                shown = await converse.see("you had confirmed, and now deny")
+                assert "you answered: CONFIRM at" in shown, "what she said before stands there"
+                assert "answer.contradicted" in await bank.recorded(
+                    decision["event"], "answer.contradicted"
+                )
+                if PICTURES:
+                    _keep(Path(PICTURES) / "converse-contradicted.png", await converse.picture())
+
     tell(story())
 
 
