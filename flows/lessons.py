@@ -6,7 +6,7 @@ the as-scored store; a lesson that a replay after a crash tells again replaces i
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,11 +67,14 @@ class Lessons:
         self._batches = 0
 
     def keep(self, learnt: Iterable[Learnt]) -> None:
-        """Keep what was learnt, in one transaction."""
-        found = [one for one in map(lesson_of, learnt) if one is not None]
-        if not found:
+        """Keep what was learnt."""
+        self.write([one for one in map(lesson_of, learnt) if one is not None])
+
+    def write(self, lessons: Sequence[Lesson]) -> None:
+        """Write lessons, in one transaction."""
+        if not lessons:
             return
-        rows = [(*one[:6], orjson.dumps(one.scores)) for one in found]
+        rows = [(*one[:6], orjson.dumps(one.scores)) for one in lessons]
         self._db.execute("BEGIN IMMEDIATE")
         self._db.executemany("INSERT OR REPLACE INTO lesson VALUES (?,?,?,?,?,?,?)", rows)
         self._batches += 1

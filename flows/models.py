@@ -45,6 +45,9 @@ def standing(client: "redis.Redis") -> dict[str, Any]:
     """What the flow said last of its models: role, version, lessons, bytes, dump time; drift."""
     raw: Any = client.get(names.MODEL_BOARD)
     found: dict[str, Any] = {"models": {}, "drift": {}} if raw is None else orjson.loads(raw)
+    beside: Any = client.get(names.MODELS_BESIDE)
+    if beside is not None:
+        found["models"] = {**orjson.loads(beside)["models"], **found["models"]}
     return found
 
 

@@ -128,6 +128,15 @@ def show(model: str, data: Data = VAR, as_json: Json = False) -> None:
 
 
 @models_app.command()
+def beside(data: Data = VAR) -> None:
+    """Run the configured models that are off the path; `ringback run` starts it itself."""
+    from flows import parts
+    from flows.parts import open_house
+
+    parts.beside(open_house(data))
+
+
+@models_app.command()
 def propose(model: str, who: Who, why: Why, data: Data = VAR, key: Key = None) -> None:
     """Put a challenger forward as champion; another person must approve."""
     from flows import models, staff

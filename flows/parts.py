@@ -84,6 +84,31 @@ def flow(house: House, generation: int, process: int, addresses: Sequence[str]) 
     )
 
 
+def beside(house: House) -> None:
+    """Run the models that are off the path, until SIGTERM."""
+    from flows.assemble import registry_of
+    from flows.beside import Beside, follow
+    from flows.redis_server import wait
+    from flows.scored import SqliteScoreds
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    settings, registry = house.settings, registry_of(house.data)
+    follow(
+        Beside(
+            wait(house.redis_url),
+            house.data,
+            registry.challengers(settings.models.challengers, off_path=True),
+            registry.load,
+            SqliteScoreds(house.data / "scored", "beside", wall_us, settings.scored_days),
+            wall_us,
+            settings.scored_days,
+        ),
+        stop.is_set,
+    )
+
+
 def ledger(house: House, ready: Callable[[], None], *, recover: bool = False) -> None:
     """Run the one writer of the ledger; `recover` first puts back what a Redis has lost."""
     from audit.writer import run_writer

@@ -66,6 +66,7 @@ class Running:
         reviews = ["--data", str(house.data), "--every", str(house.settings.review_minutes)]
         review_line = command("audit", "review", *reviews)
         supervisor.add("review", lambda: spawn(review_line, house.data / "log" / "review.log"))
+        self._start_beside()
         self._start_chat()
         supervisor.add_flow()
         gateway = ["--http", self.http, *(["--demo"] if self.demo else [])]
@@ -88,6 +89,18 @@ class Running:
         supervisor.add("notify", self._spawn("notify", "--page", page))
         until("flow", lambda: bool(client.hlen(names.FLOW_BEAT)), supervisor.watch, _READY_SECONDS)
         supervisor.write_run()
+
+    def _start_beside(self) -> None:
+        """The models that are too slow for the path, where some are configured."""
+        wanted = self.house.settings.models.challengers
+        if not wanted:
+            return
+        from flows.assemble import registry_of
+
+        if registry_of(self.house.data).challengers(wanted, off_path=True):
+            line = command("models", "beside", "--data", str(self.house.data))
+            log_file = self.house.data / "log" / "beside.log"
+            self.supervisor.add("beside", lambda: spawn(line, log_file))
 
     def _start_chat(self) -> None:
         settings = self.house.settings.xmpp
