@@ -31,6 +31,7 @@ SEEN_BY_GO = {
     "a-witness-stripped",
     "checkpoint-size-edited",
     "history-rewritten-and-no-witness",
+    "keys-swapped-with-the-log-and-witness-keys",
     "leaf-and-leaf-hash-rewritten",
     "one-inserted",
     "signed-by-a-stranger",

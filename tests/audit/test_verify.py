@@ -17,7 +17,7 @@ from audit.errors import EvidenceMalformed
 from audit.note import parse_checkpoint
 from audit.policy import Policy, parse_policy
 from audit.prove import parse_proof, proof_holds, prove, write_proof
-from audit.verify import RULES, VERIFIED, Report, verify_ledger, verify_log
+from audit.verify import RULES, SELF_CONSISTENT, VERIFIED, Report, verify_ledger, verify_log
 from tests.audit.conftest import OpenLedger
 from tests.audit.records import log_path, record, story
 
@@ -67,6 +67,14 @@ def test_every_rule_has_an_attack_that_breaks_it() -> None:
 def test_every_kept_ledger_is_expected_to_fail_by_name() -> None:
     kept = {path.name for path in ASSETS.iterdir() if any(path.rglob("checkpoint"))}
     assert kept == {*EXPECTED, "whole", "format-1", "a-case-that-moved"}
+
+
+def test_swapped_keys_are_seen_by_who_got_the_policy_elsewhere_and_by_nobody_else() -> None:
+    name = "keys-swapped-with-the-log-and-witness-keys"
+    [alone] = verify_ledger(ASSETS / name)
+    assert (alone.faults, alone.status) == ([], SELF_CONSISTENT)
+    assert "nothing here binds the operator" in str(alone.open_questions)
+    assert {fault.rule for fault in ask(name).faults} == {1, 13}
 
 
 def test_the_untouched_twin_of_a_moved_case_passes() -> None:

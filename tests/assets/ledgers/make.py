@@ -79,8 +79,8 @@ def sign(text: str, key: Ed25519PrivateKey = OPERATOR) -> str:
     return f"— {origin} {base64.b64encode(packed).decode()}\n"
 
 
-def cosign(text: str, name: str) -> str:
-    key = WITNESSES[name]
+def cosign(text: str, name: str, key: Ed25519PrivateKey | None = None) -> str:
+    key = key or WITNESSES[name]
     signature = key.sign(f"cosignature/v1\ntime {TIME}\n{text}".encode())
     packed = key_id(name, 4, key) + TIME.to_bytes(8, "big") + signature
     return f"— {name} {base64.b64encode(packed).decode()}\n"
@@ -333,6 +333,18 @@ def signed_by_a_stranger() -> Log:
     return log
 
 
+def keys_swapped_with_the_log_and_witness_keys() -> Log:
+    """All that lies in the log says the same: who has no policy from elsewhere sees nothing."""
+    log = rewritten(set_body(9, note="a milder score"), rechain=True)
+    log.resign(key=STRANGER)
+    text, log.keys = head(len(log.hashes), tree(log.hashes)), vkey(ORIGIN, 1, STRANGER) + "\n"
+    for name in WITNESSES:
+        false = Ed25519PrivateKey.from_private_bytes(f"not {name}".encode().ljust(32, b"."))
+        log.checkpoint += cosign(text, name, false)
+        log.keys += vkey(name, 4, false) + "\n"
+    return log
+
+
 def a_tile_forged() -> Log:
     log = whole()
     log.hashes[6] = sha(b"forged")
@@ -470,6 +482,9 @@ ATTACKS = {
         history_rewritten_with_the_key, None, 13, policy=True
     ),
     "signed-by-a-stranger": Attack(signed_by_a_stranger, None, 1, policy=True),
+    "keys-swapped-with-the-log-and-witness-keys": Attack(
+        keys_swapped_with_the_log_and_witness_keys, None, 1, policy=True
+    ),
     "a-tile-forged": Attack(a_tile_forged, 6, 4),
     "a-number-with-a-fraction": Attack(lambda: rewritten(set_body(9, score=0.5)), 9, 5),
     "another-spelling": Attack(another_spelling, 7, 5),
