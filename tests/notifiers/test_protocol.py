@@ -1,11 +1,16 @@
 """The protocol's page tells the truth: its examples parse, and have the layers that are sent."""
 
+import base64
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from notifiers import stanzas
-from notifiers.facts import Button, HeardAnswer, Outgoing
+from notifiers.facts import Ask, Button, Closing, HeardAnswer, Outgoing, Payee
+from notifiers.sealed import fingerprint, public_of, unseal
+from notifiers.wording import House, Wording
 from tests.notifiers import stage
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
@@ -36,6 +41,7 @@ def outgoing(kind: str) -> Outgoing:
         payee="ACME Trading",
         expires="2026-11-21T12:47:00Z",
         bind="b",
+        leaf="a" * 64 if kind == "close" else "",
         buttons=(Button("YES 384920", "Confirm"), Button("NO 384920", "Deny")),
     )
 
@@ -59,3 +65,62 @@ def test_the_answers_on_the_page_are_heard() -> None:
     command = stanzas.command(EXAMPLES[2], stage.now(), "xmpp")
     assert command is not None
     assert (command.challenge, command.decision) == ("ch_v4l7mq2w", "deny")
+
+
+WORDING = Wording.load(stage.TEMPLATES, House("Example Bank", "95588"))
+ASK = Ask.from_stream(
+    "1-0",
+    stage.make_ask("cus_x")
+    | {"id": "ch_v4l7mq2w", "created": "2026-11-21T12:40:00Z", "expires": "2026-11-21T12:47:00Z"},
+)
+PAYEE = Payee("ACME Trading", "6222020200011234")
+ANNA = ("en", "Asia/Shanghai", ASK)
+
+
+def body_of(example: ET.Element) -> str:
+    return str(example.findtext("{jabber:client}body"))
+
+
+def test_the_texts_on_the_page_are_those_that_are_said() -> None:
+    assert body_of(EXAMPLES[0]) == WORDING.ask(*ANNA, PAYEE, "384920", "")
+    closed = stanzas.child(EXAMPLES[3], "closed")
+    assert closed is not None
+    end = Closing(ASK.id, "confirmed", "approve", "2026-11-21T12:43:00Z")
+    said = WORDING.closed(*ANNA, PAYEE, end, closed.get("leaf", ""))
+    assert body_of(EXAMPLES[3]) == said.text
+
+
+def sealed_example() -> ET.Element:
+    [found] = [one for one in EXAMPLES if one.find(f".//{{{stanzas.CHALLENGE}}}sealed") is not None]
+    return found
+
+
+def test_the_sealed_question_on_the_page_has_the_layers_that_are_sent() -> None:
+    sent = Outgoing(
+        key="k",
+        challenge=ASK.id,
+        kind="ask",
+        address="anna@bank.example",
+        body=WORDING.sealed(*ANNA).text,
+        expires=ASK.expires,
+        sealed="x",
+        sealed_to="y",
+    )
+    example = sealed_example()
+    assert layers(example) == layers(stanzas.message(sent, stage.BOT_FULL, stage.BOT_FULL))
+    assert body_of(example) == sent.body
+
+
+def test_the_seal_on_the_page_opens_with_the_key_on_the_page() -> None:
+    page = PAGE.read_text()
+    found = re.search(r"private key `([\w-]{43})`", page)
+    assert found is not None
+    device = X25519PrivateKey.from_private_bytes(base64.urlsafe_b64decode(found.group(1) + "="))
+    assert f'"seal_to": "{public_of(device)}"' in page
+    [own] = sealed_example().iter(f"{{{stanzas.CHALLENGE}}}sealed")
+    assert own.get("key") == fingerprint(public_of(device))
+    content = unseal(device, ASK.id, own.text or "")
+    assert content["amount"] == "9800.00"
+    assert content["words"] == WORDING.about(*ANNA, PAYEE)
+    for name in content:
+        assert name in page
