@@ -1,13 +1,16 @@
 """`ringback doctor`: what is wrong, and what to do about it. Each finding is one line."""
 
 import shutil
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 import redis
 
-from config.settings import HERE
+from config.settings import HERE, BadConfig
+from flows import assemble
+from flows.errors import Unregistered
 from flows.live import wall_us
 from flows.parts import House
 from flows.redis_server import weaknesses
@@ -23,6 +26,7 @@ _LEDGER_LAG = 10_000
 def examine(house: House) -> list[str]:
     """Look at a data directory and what runs over it; gives findings, none where all is well."""
     found = [*_disk(house.data), *_secrets(house.data), *_texts(house), *_processes(house)]
+    found += _cards(house, datetime.now(UTC).date())
     try:
         client = redis.Redis.from_url(house.redis_url, socket_connect_timeout=2.0)
         client.ping()
@@ -57,6 +61,25 @@ def _texts(house: House) -> list[str]:
         for path in in_use(HERE / "templates", house.data)
         for finding in lint(str(path), path.read_bytes(), hosts)
     ]
+
+
+def _cards(house: House, today: date) -> list[str]:
+    """Models whose card is missing, is another's, or has run out."""
+    path = assemble.own_file("models.yaml", house.data)
+    try:
+        registry = assemble.registry_of(house.data)
+    except BadConfig as wrong:
+        return [f"{wrong}: mend it, or no flow starts"]
+    found = []
+    for name in registry.recipes:
+        try:
+            if registry.expired(name, today):
+                found.append(
+                    f"{path.name}: {name}: its card has run out: validate it anew and give it one"
+                )
+        except Unregistered as none:
+            found.append(str(none))
+    return found
 
 
 def _processes(house: House) -> list[str]:

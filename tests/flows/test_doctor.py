@@ -4,13 +4,16 @@ import json
 import os
 import shutil
 from collections import namedtuple
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import redis
+import yaml
 
+from config.settings import HERE
 from flows import doctor
 from flows.doctor import examine
 from flows.live import wall_us
@@ -120,3 +123,16 @@ def test_all_that_is_wrong_is_found_at_once(house: House, client: "redis.Redis")
     client.xadd(names.DEAD, {"reason": "unreadable"})
     found: list[Any] = examine(house)
     assert len(found) == 3
+
+
+def test_a_model_whose_card_ran_out_or_is_gone_is_found(house: House) -> None:
+    whole = yaml.safe_load((HERE / "models.yaml").read_text(encoding="utf-8"))
+    whole["models"]["binned"] |= {"approved": date(2020, 1, 1), "expires": date(2021, 1, 1)}
+    del whole["models"]["forest"]
+    (house.data / "models.yaml").write_text(yaml.safe_dump(whole), encoding="utf-8")
+    ran_out, gone = examine(house)
+    assert "binned: its card has run out" in ran_out
+    assert "forest: needed a card in models.yaml" in gone
+    (house.data / "models.yaml").write_text("version: 2", encoding="utf-8")
+    (unreadable,) = examine(house)
+    assert unreadable.startswith("models.yaml: ")
