@@ -15,40 +15,19 @@ from notifiers.understand import Meaning, understand
 HERE = Path(__file__).parent
 CORPUS = read(HERE / "answers.tsv")
 UNSEEN = read(HERE / "answers_unseen.tsv")
-YES = ("yes", "y", "yep", "ok", "confirm", "I confirm", "correct", "it was me", "✅", "👍")
-YES += ("是", "是的", "是我", "对", "好", "好的", "可以", "确认", "確認", "同意", "没错", "没问题")
-NOT = ("not", "no", "don't", "didn't", "never", "cannot", "can't", "won't", "non", "un", "without")
-NOT += ("nor", "neither", "hardly", "refuse to", "unable to", "false", "nope", "🙅", "❌", "👎")
-NOT += (
-    "不",
-    "没",
-    "未",
-    "非",
-    "无",
-    "勿",
-    "别",
-    "莫",
-    "否",
-    "拒",
-    "假",
-    "错",
-    "不能",
-    "无法",
-    "尚未",
+YES = words._phrases(
+    """
+    I confirm / it was me / yes / y / yep / ok / confirm / correct / ✅ / 👍 / 是 / 是的 / 是我 /
+    对 / 好 / 好的 / 可以 / 确认 / 確認 / 同意 / 没错 / 没问题
+    """
 )
-NOT += (
-    "从未",
-    "并不",
-    "并非",
-    "绝不",
-    "不是",
-    "不想",
-    "拒绝",
-    "反对",
-    "取消",
-    "不敢",
-    "怎么",
-    "谁",
+NOT = words._phrases(
+    """
+    refuse to / unable to / not / no / don't / didn't / never / cannot / can't / won't / non / un /
+    without / nor / neither / hardly / false / nope / 🙅 / ❌ / 👎 / 不 / 没 / 未 / 非 / 无 / 勿 /
+    别 / 莫 / 否 / 拒 / 假 / 错 / 不能 / 无法 / 尚未 / 从未 / 并不 / 并非 / 绝不 / 不是 / 不想 /
+    拒绝 / 反对 / 取消 / 不敢 / 怎么 / 谁
+    """
 )
 ASKS = ("?", "？", "吗", "么？", " or no", " if", "/no", "还是否", "不对", "不是", "不好")
 HARMLESS = ("please", "thanks", "the", "this", "payment", "我", "了", "谢谢", "啊", ",", "!", " ")
