@@ -441,7 +441,7 @@ def replay(
         catalogue=catalogue,
     )
     stages = assemble.stages(settings, rules, parts)
-    flow = fraud(changed(stages, judge=_silent(stages.judge)))
+    flow = fraud(changed(stages, judge=silent(stages.judge)))
     began = time.perf_counter()
     run_main(flow)  # type: ignore[no-untyped-call]  # Bytewax ships its stubs without types
     if wrong:
@@ -459,7 +459,8 @@ def _readable(facts: Iterator[Fact], wrong: list[FlowError]) -> Iterator[Fact]:
         wrong.append(unread)
 
 
-def _silent(judge: Judging) -> Judging:
+def silent(judge: Judging) -> Judging:
+    """The same judge, over a file: its questions end by the events' time."""
     return _Silence(
         judge.rules,
         judge.cabinet,

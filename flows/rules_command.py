@@ -68,6 +68,19 @@ def _rows(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [document]
 
 
+def file_rows(file: Path) -> dict[str, Any]:
+    """The rules of a file or a folder by id, each in its words and with its format."""
+    from config.rule_files import read_rule_file, rule_files
+
+    rows = {}
+    for path in rule_files(file):
+        document = read_rule_file(path)
+        version = document.get("version")
+        for row in _rows(document):
+            rows[str(row.get("id"))] = {"version": version, **row}
+    return rows
+
+
 @rules_app.command()
 def check(file: File = None, data: Data = None, as_json: Json = False) -> None:
     """Read rules and say what is wrong where; status 1 where something is."""
@@ -188,18 +201,12 @@ def propose(
     key: Key = None,
 ) -> None:
     """Propose rules as a file has them; what touches nothing live counts at once."""
-    from config.rule_files import read_rule_file, rule_files
     from flows.staff import person
 
     refused = combined(file, data)[2]
     if refused:
         raise BadSettings(refused[0])
-    rows = {}
-    for path in rule_files(file):
-        document = read_rule_file(path)
-        version = document.get("version")
-        for row in _rows(document):
-            rows[str(row.get("id"))] = {"version": version, **row}
+    rows = file_rows(file)
     _told(changes_of(data).propose(person(data, by, key), rows, why))
 
 
@@ -315,3 +322,46 @@ def staff_list(data: House = VAR) -> None:
     for row in staff.listed(data):
         rights: Any = row["rights"]
         typer.echo(f"{row['name']}: {', '.join(rights)}")
+
+
+@rules_app.command()
+def backtest(
+    file: Annotated[Path, typer.Argument(help="The proposed rules; they act, whatever state.")],
+    events: Annotated[
+        Path | None, typer.Option("--events", help="Payments: parquet, CSV, NDJSON.")
+    ] = None,
+    past: Annotated[bool, typer.Option("--past", help="The ledger's own events.")] = False,
+    data: Data = None,
+    columns: Annotated[Path | None, typer.Option("--map", help="Which column is what.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="Truths, where the file has none.")] = None,
+    label_delay: Annotated[str, typer.Option(help="When labels become known.")] = "7d",
+    limit: Annotated[int | None, typer.Option(help="Only the first N facts.")] = None,
+    minutes: Annotated[float, typer.Option(help="An officer's minutes a review.")] = 6.0,
+    html: Annotated[Path | None, typer.Option(help="Write the report here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What would these rules have done, beside today's? Writes nothing but --html."""
+    from flows.backtest_command import backtest_file
+
+    told = backtest_file(
+        file,
+        events=events,
+        past=past,
+        data=data,
+        columns=columns,
+        truth=truth,
+        label_delay=label_delay,
+        limit=limit,
+        minutes=minutes,
+        quiet=as_json,
+    )
+    if html is not None:
+        from flows.backtest_page import page
+
+        html.write_text(page(told, f"Backtest of {file.name}"), encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    from flows.backtest_command import show
+
+    show(told)
