@@ -23,7 +23,17 @@ from rich.table import Table
 from benchmarks import harness
 
 #: In order: the shortest first.
-ALL = ("rules", "features", "overhead", "ledger", "latency", "throughput", "restart", "population")
+ALL = (
+    "rules",
+    "models",
+    "features",
+    "overhead",
+    "ledger",
+    "latency",
+    "throughput",
+    "restart",
+    "population",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,14 +1,11 @@
-"""The floor for a replay: describe, score, judge, hear, learn in a plain loop.
-
-The same describers, model, rules and order as the flow; no engine, no I/O, no records.
-"""
+"""The floor for a replay: the flow's functions and order in a plain loop; no engine, no I/O."""
 
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import cast
 
-from features import models, surface
+from features import drift, explain, models, surface
 from features.anomaly import HalfSpaceTrees
 from features.catalogue import DESCRIBERS
 from features.describer import Profile
@@ -27,7 +24,7 @@ def run(facts: Iterable[Fact], rules: RuleSet) -> tuple[float, Counter[str], flo
     held = [defaultdict[str, Profile](describer.new) for describer in DESCRIBERS]
     talks, wait = defaultdict[str, Conversation](Conversation), rules.policy.answer_within_us
     scored: dict[str, tuple[Moment, Values]] = {}
-    outcomes, total, trees = Counter[str](), 0.0, HalfSpaceTrees()
+    outcomes, total, trees, watch = Counter[str](), 0.0, HalfSpaceTrees(), drift.Drift()
     began = time.perf_counter()
     for at_us, moment, told in facts:
         if moment is None:
@@ -45,9 +42,12 @@ def run(facts: Iterable[Fact], rules: RuleSet) -> tuple[float, Counter[str], flo
             if owner := describer.entity(moment):
                 values.update((profile := profiles[owner]).describe(moment))
                 profile.observe(moment)
-        probability = champion.score_one(values)
+        probability, factors = champion.tell_one(values)
+        explain.reasons(factors, values)
         score, now = min(1000, max(0, round(probability * 1000))), moment.accepted_us
         list((talk := talks[moment.customer]).expire(now - GRACE_US))
+        if moment.type == "transaction" and not moment.late:
+            watch.watch_one(values, score, moment.time_us)
         words = {"score": score, "anomaly": round(trees.score_one(values) * 1000)}
         trees.learn_one(values)
         judged = judge(moment, values, words, rules, talk, now, champion.lessons)
