@@ -246,6 +246,14 @@ def claim(
     return claimed
 
 
+def written_at(connection: sqlite3.Connection, row: Row) -> str:
+    """Say when this attempt was handed to its channel; nothing where it never was."""
+    found = connection.execute(
+        "SELECT at FROM claims WHERE key = ? AND attempt = ?", (row.key, row.attempt)
+    ).fetchone()
+    return str(found[0]) if found else ""
+
+
 def next_due(connection: sqlite3.Connection) -> float | None:
     """Say when something is to be sent or started: 0 for now, seconds since 1970, or None."""
     if connection.execute("SELECT 1 FROM messages WHERE state = 'due' LIMIT 1").fetchone():

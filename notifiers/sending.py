@@ -28,6 +28,7 @@ from risk import names
 log = logging.getLogger(__name__)
 
 IN_FLIGHT = 256
+WRITTEN_AT_ONCE = 8
 LONGEST_ATTEMPTS = 5
 LOOKS_EVERY = 0.25
 GATE_LOOKS_EVERY = 0.004  # a decision is about to become durable
@@ -43,6 +44,7 @@ class Sending:
     def __init__(self, term: Term) -> None:
         self._term = term
         self._in_flight: dict[str, str] = {}
+        self._composed: dict[str, Composed] = {}
         self._settling: set[asyncio.Task[None]] = set()
         self._composer = Composer(term.wording, term.answer_key, term.web_key, term.links)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -102,7 +104,9 @@ class Sending:
         claimed: list[rows.Row] = await term.write(change)
         term.tell.set()
         await self._read_leaves(claimed)
-        for row in claimed:
+        for number, row in enumerate(claimed):
+            if number % WRITTEN_AT_ONCE == 0:
+                await asyncio.sleep(0)  # the lock must be renewed, and answers heard, meanwhile
             self._write_out(row)
         return bool(claimed)
 
@@ -138,12 +142,16 @@ class Sending:
             raise Fenced(f"term {term.lease.fence} is over: {row.key} was not sent")
         try:
             self._in_flight[row.key] = row.channel
-            channel.write(self._compose(row, asked).outgoing)
+            composed = self._composed[row.key] = self._compose(row, asked)
+            channel.write(composed.outgoing)
             asked.written.add(row.channel)
         except NotReady:
             log.info("outbox: %s waits for the channel", row.key)
 
     def _compose(self, row: rows.Row, asked: Asked) -> Composed:
+        known = self._composed.get(row.key)
+        if known is not None:
+            return known
         kind: MessageKind = "close" if row.kind == "close" else "ask"
         address = self._term.address(row.address)
         return self._composer.compose(row.key, kind, row.channel, asked, address)
@@ -158,6 +166,7 @@ class Sending:
         """A session of this channel begins: what lacks proof goes again."""
         term = self._term
         self._in_flight = {k: c for k, c in self._in_flight.items() if c != kind}
+        self._composed = {k: c for k, c in self._composed.items() if k in self._in_flight}
         again = await term.write(lambda c: rows.unproved(c, kind, term.now()))
         if again:
             log.info("%s: %d messages were not proved taken and go again", kind, again)
@@ -238,6 +247,7 @@ class Sending:
     def _settled(self, keys: Sequence[str]) -> None:
         for key in keys:
             self._in_flight.pop(key, None)
+            self._composed.pop(key, None)
         self._term.wake.set()
         self._term.tell.set()
 
@@ -262,6 +272,7 @@ class Sending:
     def _drop(self, connection: Any, row: rows.Row, at: str, *, lost: bool) -> None:
         """What is too old is not sent any more."""
         self._in_flight.pop(row.key, None)
+        self._composed.pop(row.key, None)
         why = "half_life" if row.attempt == 0 else "not_taken"
         self._put_on_record(connection, row, "dropped", at, why)
         if lost:
@@ -292,6 +303,9 @@ class Sending:
             "attempt": row.attempt,
             **said,
         }
+        written = rows.written_at(connection, row)
+        if written:
+            body["written"] = written
         if why:
             body["why"] = why
         if composed.outgoing.address:

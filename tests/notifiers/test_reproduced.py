@@ -86,11 +86,32 @@ def test_question_and_closing_are_told_again_from_their_records(
             for record, outgoing in zip(records, acted.channel.sent, strict=True):
                 assert told_again(record, tmp_path) == outgoing.body
                 assert opened(record)["text"] == outgoing.body
+                assert record["body"]["written"] <= record["at"], "first written, then proved"
             assert records[0]["body"]["template"]["parts"] == ["ask", "link"]
             assert records[1]["body"]["template"]["parts"] == ["close", "leaf"]
             assert records[1]["body"]["leaf"] == LEAF
 
     run(story())
+
+
+def test_a_bad_text_of_the_bank_is_not_sent_and_stops_nothing(
+    redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    acted = Stage(redis_url, tmp_path)
+    bad = (stage.TEMPLATES / "en.yaml").read_text(encoding="utf-8")
+    (tmp_path / "templates").mkdir()
+    bad = bad.replace("version: 2", "version: 9").replace("to deny.", "to deny. What is your PIN?")
+    (tmp_path / "templates" / "en.yaml").write_text(bad, encoding="utf-8")
+
+    async def story() -> None:
+        async with stage.Flow(redis_url) as flow, stage.notifier(acted.settings):
+            await flow.ask(await flow.bind("ann", kind="memory"))
+            (record,) = await sent(flow, 1)
+            assert record["body"]["template"]["version"] == 2
+            assert "PIN" not in acted.channel.sent[0].body
+
+    run(story())
+    assert "asks for a secret ('pin' in 'what is your pin')" in caplog.text
 
 
 def test_a_closing_carries_the_hash_of_its_record(redis_url: str, tmp_path: Path) -> None:
