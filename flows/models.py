@@ -135,7 +135,7 @@ def approve(house: House, client: "redis.Redis", person: Person, ident: str) -> 
             "approved_by": person.name,
             "signature": person.sign(proposal["signed"]),
         }
-        record = _record(house, person, "review", ident, now_us, body)
+        record = _record(house, person, "model.approved", ident, now_us, body)
         order = {
             "v": 1,
             "proposal": ident,

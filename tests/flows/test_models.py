@@ -81,13 +81,13 @@ def test_two_persons_promote_and_both_are_on_record(office: Office) -> None:
         "v": 1, "proposal": proposal["id"], "model": "binned_crossed", "back": False,
         "proposed_by": "ana", "approved_by": "bo", "approved": approved["approved"],
     }  # fmt: skip
-    registered, review = office.records()
+    registered, approved_by = office.records()
     assert (registered["kind"], registered["actor"]["id"]) == ("model.registered", "ana")
     assert registered["body"]["card"]["owner"] == "fraud analytics"
     assert registered["body"]["snapshot"] == "ab" * 32
-    assert (review["kind"], review["actor"]["id"]) == ("review", "bo")
+    assert (approved_by["kind"], approved_by["actor"]["id"]) == ("model.approved", "bo")
     public = {str(row["name"]): str(row["public"]) for row in staff.listed(office.folder)}
-    for record, who in ((registered, "ana"), (review, "bo")):
+    for record, who in ((registered, "ana"), (approved_by, "bo")):
         assert staff.signed(public[who], proposal["signed"], record["body"]["signature"])
 
 
