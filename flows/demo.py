@@ -28,12 +28,14 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import yaml
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from config.settings import HERE, read_yaml
 from flows.parts import House, open_house
 from flows.simulate import Customer, Happening, World
 from flows.supervise import spawn
 from notifiers.client import CustomerClient
+from notifiers.sealed import public_of
 from risk import names
 from risk.privacy import Tokens, field_key, web_token
 
@@ -58,12 +60,16 @@ _COMMENT = "# The demo's: as config/policy.yaml, but one customer may be asked a
 
 @dataclass(frozen=True)
 class Member:
-    """A customer of the cast: how they answer, in which words, and after how many seconds."""
+    """A customer of the cast: how they answer, in which words, and after how many seconds.
+
+    Who has the bank's own ``app`` reads what is sealed to it, and presses a button there.
+    """
 
     name: str
     language: str
     says: str
     thinks: float
+    app: bool = False
 
 
 CAST = (
@@ -71,9 +77,10 @@ CAST = (
     Member("boris", "en", "NO {code} this was not me", 6.0),
     Member("chen", "zh-CN", "是 {code}", 4.0),
     Member("dora", "en", "", 0.0),
-    Member("emil", "en", "yes {code}", 8.0),
+    Member("emil", "en", "yes {code}", 8.0, app=True),
     Member("fatima", "en", "no {code}", 5.0),
 )
+_WITH_APP = frozenset(member.name for member in CAST if member.app)
 _SHOPPING = (
     ("ACME Trading", "ACME-0042", "9800.00"),
     ("Lotus Furniture", "LOTUS-7731", "12650.00"),
@@ -91,6 +98,12 @@ def prepare(house: House) -> None:
     policy = read_yaml(HERE / "policy.yaml")
     policy["asking"] |= {"per_customer_24h": 500, "unsigned_confirm_limit_24h": "9000000.00"}
     file.write_text(_COMMENT + yaml.safe_dump(policy, sort_keys=False), encoding="utf-8")
+
+
+def device_key(house: House, user: str) -> X25519PrivateKey:
+    """The key of somebody's own client: the same at every start."""
+    made = field_key(house.secrets.token_root, house.settings.tenant, f"demo/device/{user}")
+    return X25519PrivateKey.from_private_bytes(made)
 
 
 def play(running: "Running", say: Callable[[str], None]) -> None:
@@ -202,7 +215,10 @@ class Player:
             channels: list[dict[str, Any]] = [{"kind": "web", "verified": True}]
             if self._chat:
                 address = f"{user}@{self._chat['domain']}"
-                channels.insert(0, {"kind": "xmpp", "address": address, "verified": True})
+                chat: dict[str, Any] = {"kind": "xmpp", "address": address, "verified": True}
+                if user in _WITH_APP:
+                    chat["seal_to"] = public_of(device_key(self._house, user))
+                channels.insert(0, chat)
             await self._doors.introduce(user, language, "Asia/Shanghai", channels)
         if self._chat:
             for user, _ in people[:2]:
@@ -295,7 +311,10 @@ class Player:
             asked = decision["challenge"]["id"]
             question = await client.wait_for(lambda m: m.challenge == asked, 60.0)
             await asyncio.sleep(member.thinks)
-            if member.says:
+            if member.says and member.app:
+                deny = member.says.lower().startswith("no")
+                client.answer(question.sender, asked, "deny" if deny else "confirm", question.bind)
+            elif member.says:
                 code = next(iter(question.buttons.values())).split()[-1]
                 client.say(question.sender, member.says.format(code=code))
             await client.wait_for(lambda m: m.replaces == asked, _ANSWER_WITHIN_S + 20.0)
@@ -308,6 +327,7 @@ class Player:
             password(self._house, user),
             "127.0.0.1",
             told["client_port"],
+            device_key=device_key(self._house, user) if user in _WITH_APP else None,
         )
         try:
             await client.connect(20.0)
