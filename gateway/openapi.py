@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
+from gateway.bindings import Secret, Wanted, Word
 from gateway.challenges import WebAnswer
 from gateway.customers import Customer
 from gateway.problems import TITLES
@@ -88,6 +89,57 @@ def _parameter(name: str, place: str, **schema: Any) -> dict[str, Any]:
     return {"name": name, "in": place, "required": place == "path", "schema": schema}
 
 
+def _bindings(by_id: dict[str, Any]) -> dict[str, Any]:
+    """Who binds what to a customer, and what the customer's devices call for it."""
+    binding = _parameter("binding", "path", type="string", maxLength=64)
+    which = (_parameter("kind", "path", type="string"), _parameter("token", "path", type="string"))
+    staff = _parameter("staff", "query", type="string", maxLength=32)
+    at, of = "/v1/customers/{id}", "/v1/bindings/{binding}"
+    return {
+        f"{at}/bindings": {
+            "post": _call(
+                "Bind a channel or a key",
+                {201: None, 202: None},
+                body="Wanted",
+                parameters=(by_id,),
+            ),
+            "get": _call("What is bound", {200: None}, parameters=(by_id,)),
+        },
+        f"{at}/bindings/{{kind}}/{{token}}": {
+            "delete": _call("Unbind", {200: None}, parameters=(by_id, *which, staff))
+        },
+        f"{at}/freeze": {"post": _call("Block payments", {202: None}, parameters=(by_id,))},
+        f"{at}/unfreeze": {"post": _call("Lift a block", {202: None}, parameters=(by_id,))},
+        f"{at}/duress": {
+            "put": _call(
+                "Set the duress word", {200: None}, body="Secret", parameters=(by_id,)
+            ),
+            "delete": _call("Forget the duress word", {200: None}, parameters=(by_id,)),
+        },
+        f"{of}/approve": {
+            "post": _call(
+                "Give the second word",
+                {201: None},
+                body="Word",
+                parameters=(binding,),
+            )
+        },
+        f"{of}/options": {
+            "post": _call(
+                "What an authenticator is asked for",
+                {200: None},
+                parameters=(binding,),
+                open_to_all=True,
+            )
+        },
+        f"{of}/credential": {
+            "post": _call(
+                "Hand in a new passkey", {201: None}, parameters=(binding,), open_to_all=True
+            )
+        },
+    }
+
+
 def document() -> dict[str, Any]:
     """The whole description."""
     by_id = _parameter("id", "path", type="string", maxLength=128)
@@ -97,7 +149,8 @@ def document() -> dict[str, Any]:
     event = TypeAdapter[Any](events.Event).json_schema(ref_template=_REF + "{model}")
     schemas = event.pop("$defs")
     _, others = models_json_schema(
-        [(Customer, "validation"), (WebAnswer, "validation")], ref_template=_REF + "{model}"
+        [(one, "validation") for one in (Customer, WebAnswer, Wanted, Word, Secret)],
+        ref_template=_REF + "{model}",
     )
     schemas |= others["$defs"]
     schemas |= {"Event": event, "Decision": dict(_DECISION), "Problem": dict(_PROBLEM)}
@@ -152,6 +205,20 @@ def document() -> dict[str, Any]:
                     open_to_all=True,
                 )
             },
+            "/v1/challenges/{id}/signing": {
+                "post": _call(
+                    "What a passkey may sign", {200: None}, parameters=(by_id,), open_to_all=True
+                )
+            },
+            "/v1/challenges/{id}/signed": {
+                "post": _call(
+                    "Answer by a device key's JWS",
+                    {200: None, 202: None},
+                    parameters=(by_id,),
+                    open_to_all=True,
+                )
+            },
+            **_bindings(by_id),
             "/v1/stream": {"get": _call("Follow decisions and outcomes", {200: None})},
             "/v1/proof": {
                 "get": _call(
