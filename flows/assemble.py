@@ -111,6 +111,7 @@ class Parts:
     registry: Registry | None = None
     told: Callable[[list[Promoted | Drifted]], None] = nobody
     publish: Callable[[dict[str, Any]], None] = nobody
+    on_brake: Callable[[str, str], None] = lambda rule, why: None
 
 
 def registry_of(data: Path | None = None) -> Registry:
@@ -178,6 +179,7 @@ def stages(settings: Settings, rules: RuleSet | Callable[[], RuleSet], parts: Pa
             parts.now_us,
             parts.tick_ns,
             settings.mode,
+            parts.on_brake,
         ),
         outlet=parts.outlet,
     )

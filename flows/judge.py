@@ -22,10 +22,11 @@ from flows.scored import Scoreds, row_of
 from flows.shards import Cabinet
 from flows.walk import HeardUntil, Scored, Spoken, shard_key, shard_of
 from risk import events, money, names
+from risk.brakes import ALL, KINDS, BrakeLimits, Brakes
 from risk.budget import AskingBudget
 from risk.challenge import FINAL_DECISION, Answer, Asked, Conversation, Outcome, answer_from
 from risk.labels import lesson_of
-from risk.policy import Bar, Judged, Policy, RuleSet, judge
+from risk.policy import Bar, Judged, Policy, RuleSet, braked, judge
 
 GRACE_US = 1_000_000
 CASE_REST_US = 5_000_000
@@ -54,14 +55,18 @@ class Due:
         self,
         rows: dict[str, tuple[int, str]] | None = None,
         budget: AskingBudget | None = None,
+        brakes: Brakes | None = None,
     ) -> None:
         self.rows = rows if rows is not None else {}
         self.budget = budget
+        self.brakes = brakes
 
     def dump(self) -> bytes:
         kept: dict[str, Any] = {"v": 1, "due": self.rows}
         if self.budget is not None:
             kept["budget"] = self.budget.state()
+        if self.brakes is not None:
+            kept["brakes"] = self.brakes.state()
         return orjson.dumps(kept)
 
 
@@ -73,6 +78,7 @@ def load_kept(raw: bytes) -> "Conversation | Due":
         return Due(
             {key: (row[0], row[1]) for key, row in kept["due"].items()},
             None if budget is None else AskingBudget.restored(budget),
+            Brakes.restored(kept["brakes"]) if "brakes" in kept else None,
         )
     return Conversation.load(raw)
 
@@ -81,6 +87,10 @@ def challenge_id(event: str) -> str:
     """The id of an event's question; the same one again in a replay."""
     digest = hashlib.sha256(b"challenge\0" + event.encode()).digest()
     return "ch_" + b32encode(digest[:13]).decode().lower().rstrip("=")
+
+
+def _nobody(rule: str, why: str) -> None:
+    """Nobody puts a demotion into a later set: over a file, it holds to its end."""
 
 
 class Judging:
@@ -103,8 +113,9 @@ class Judging:
         now_us: Callable[[events.Moment | None], int],
         tick_ns: Ticker,
         mode: str = "act",
+        on_brake: Callable[[str, str], None] = _nobody,
     ) -> None:
-        self.mode = mode
+        self.mode, self.on_brake = mode, on_brake
         self.rules, self.cabinet, self.effects = rules, cabinet, effects
         self.recorder, self.scoreds, self.shards = recorder, scoreds, shards
         self.nonce_key, self.now_us, self.tick_ns = nonce_key, now_us, tick_ns
@@ -194,7 +205,8 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
     def _decide(self, scored: list[Scored]) -> list[Decided]:
         stage = self._stage
         stage.cabinet.fetch(self._shard or 0, [fact.moment.customer for fact in scored])
-        rules = stage.rules()
+        whole = rules = stage.rules()
+        brakes = self._brakes(rules.policy.brakes)
         budget = self._budget(rules.policy.customers_share)
         decided: list[Decided] = []
         # A customer's second event in one batch must see the question that the first one opened,
@@ -205,6 +217,8 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
             for fact in run:
                 began = stage.tick_ns()
                 now_us = stage.now_us(fact.moment)
+                if brakes is not None and brakes.demoted:
+                    rules = whole.without(brakes.stopped(whole.sha256))
                 conversation = self._conversation(fact.moment.customer)
                 judged = judge(
                     fact.moment,
@@ -216,6 +230,8 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
                     fact.lessons,
                     None if budget is None else Bar(fact.probability, budget.at_least),
                 )
+                if brakes is not None:
+                    judged = self._brake(brakes, fact, judged, whole)
                 if budget is not None:
                     self._count(budget, fact, judged, rules.policy, now_us)
                 fact.stages_us["judge"] = (stage.tick_ns() - began) // 1000
@@ -224,6 +240,36 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
             told = stage.effects.decide(leaving)
             decided += self._settle(run, leaving, judgements, told)
         return decided
+
+    def _brakes(self, limits: BrakeLimits | None) -> Brakes | None:
+        if limits is None:
+            return None
+        due = self._due()
+        due.brakes = due.brakes or Brakes()
+        return due.brakes
+
+    def _brake(self, brakes: Brakes, fact: Scored, judged: Judged, rules: RuleSet) -> Judged:
+        """Count what is asked and declined; what trips a brake is a review, and is told of."""
+        stage, at_us, limits = self._stage, fact.moment.time_us, rules.policy.brakes
+        if limits is None or fact.moment.late:
+            return judged
+        for hit in judged.hits:
+            brakes.hit(hit.rule.id, at_us)
+        asked_by = [hit.rule.id for hit in judged.hits if hit.rule.outcome == judged.outcome]
+        tripped = brakes.count(judged.outcome, asked_by, at_us, rules.sha256, limits, stage.shards)
+        notes = [
+            stage.recorder.braked(one, rules.sha256, self._shard or 0, at_us) for one in tripped
+        ]
+        notes += [stage.recorder.silent(rule, at) for rule, at in brakes.silent(at_us)]
+        if judged.hits or tripped or notes or judged.outcome in KINDS:
+            self._due().brakes = brakes  # the former may have left the cache since the batch began
+            self._touch(_DUE)
+        if notes:
+            stage.effects.note(notes)
+        for one in tripped:
+            if one.rule != ALL:
+                stage.on_brake(one.rule, one.words)
+        return braked(judged, tripped) if tripped else judged
 
     def _count(
         self, budget: AskingBudget, fact: Scored, judged: Judged, policy: Policy, now_us: int

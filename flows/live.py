@@ -8,6 +8,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from config.settings import BadConfig, Settings
 from features.catalogue import Catalogue
 from flows import assemble
 from flows.catalogue import settle_catalogue
-from flows.changes import Changes
+from flows.changes import BadChange, Changes
 from flows.effects import Note, RedisEffects
 from flows.errors import BadSettings
 from flows.fraud import fraud
@@ -143,6 +144,29 @@ def _bench(
     return Bench(replace(changes.current(), lists=read_lists(client)))
 
 
+def _demoting(
+    client: "redis.Redis", settings: Settings, data: Path, recorder: Recorder
+) -> Callable[[str, str], None]:
+    """Put a rule that tripped its brake into shadow for everybody, off the events' way."""
+    known = assemble.known_names(settings, data)
+    changes = Changes(data, client, known, recorder.configured, wall_us)
+
+    def demote(rule: str, why: str) -> None:
+        for _ in range(10):
+            try:
+                changes.demote(rule, why)
+            except BadChange as came_first:
+                log.warning("brake: %s: %s", rule, came_first)
+                time.sleep(0.05)
+            except (redis.RedisError, BadSettings):
+                log.exception("brake: %s is in shadow here alone", rule)
+                return
+            else:
+                return
+
+    return lambda rule, why: threading.Thread(target=demote, args=(rule, why), daemon=True).start()
+
+
 def _watch(bench: Bench, client: "redis.Redis", settings: Settings, data: Path) -> None:
     """Follow changes of the judgement; a rule that needs what is not counted restarts the flow."""
     known = assemble.known_names(settings, data)
@@ -221,6 +245,7 @@ def run_flow(
         registry=assemble.registry_of(data),
         told=told,
         publish=publish,
+        on_brake=_demoting(wait(redis_url), settings, data, recorder),
     )
     stages = assemble.stages(settings, bench, parts)
     inlet.ahead = Prefetch(stages, store)

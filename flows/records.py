@@ -14,6 +14,7 @@ from flows.score import Drifted, Learnt, Promoted
 from flows.staff import Person
 from flows.walk import Scored, Spoken
 from risk import names
+from risk.brakes import HOUR_US, Tripped
 from risk.challenge import Outcome
 from risk.events import Moment, rfc3339
 from risk.policy import Judged
@@ -264,6 +265,26 @@ class Recorder:
             role = "+".join(person.rights)
             made["actor"] = {"type": "staff", "id": person.name, "role": role}
         return made
+
+    def braked(self, tripped: Tripped, sha256: str, shard: int, at_us: int) -> Note:
+        """A brake that tripped: on record, and told to the officers, once a set, rule and hour."""
+        rid = f"brake/{sha256[:12]}/{tripped.rule}/{tripped.kind}/{shard}/{at_us // HOUR_US}"
+        body = {
+            "brake": tripped.rule,
+            "kind": tripped.kind,
+            "limit": tripped.limit,
+            "shard": shard,
+            "set": sha256,
+        }
+        record = self.configured(rid, body, None, at_us)
+        text = f"A brake tripped: {tripped.words}."
+        return Note(rid, orjson.dumps([record]), {"event": "", "kind": "brake", "text": text})
+
+    def silent(self, rule: str, last_us: int) -> Note:
+        """A rule that was hit regularly and is hit no more."""
+        text = f"Rule {rule} was hit regularly and has been silent since {rfc3339(last_us)}."
+        alert = {"event": "", "kind": "silent", "text": text}
+        return Note(f"silent/{rule}/{last_us // HOUR_US}", b"", alert)
 
     def learnt(self, learnt: Learnt) -> bytes:
         """One lesson, with the model after it."""

@@ -472,6 +472,7 @@ def silent(judge: Judging) -> Judging:
         judge.now_us,
         judge.tick_ns,
         judge.mode,
+        judge.on_brake,
     )
 
 

@@ -6,7 +6,7 @@ gets a milder action. A reached cap on questions means ``review``, never ``appro
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from risk import events, money
+from risk.brakes import BrakeLimits, Tripped
 from risk.challenge import DAY_US, Conversation
 from risk.failing import FailLimits
 from risk.lists import ALLOW, BLOCK, FINAL, FORCE, NO_LISTS, SUPPRESS, WATCH, Lists, Named
@@ -28,7 +29,8 @@ from risk.rules import (
     written,
 )
 
-_NAMES = ("version", "score", "score_acts_after_lessons", "asking", "fail_open")
+_NAMES = ("version", "score", "score_acts_after_lessons", "asking", "fail_open", "brakes")
+_BRAKES = ("challenges_per_hour", "declines_per_hour")
 _ASKING = (
     "per_customer_24h",
     "open_at_once",
@@ -65,6 +67,7 @@ class Policy:
     fail: FailLimits
     binding_wait_us: int = DAY_US
     customers_share: float | None = None
+    brakes: BrakeLimits | None = None
 
 
 class Bar(NamedTuple):
@@ -92,6 +95,25 @@ class RuleSet:
         """The hash of all that judges: the files', the lists' version, the model's mark."""
         told = "\n".join((self.sha256, self.lists.version, *model))
         return hashlib.sha256(told.encode()).hexdigest()
+
+    def without(self, demoted: frozenset[str]) -> "RuleSet":
+        """The set with some of its live rules in shadow; the same set, by its hash."""
+        if not demoted:
+            return self
+        kept = self._demoted.get(demoted)
+        if kept is None or kept.lists is not self.lists:
+            rules = tuple(
+                replace(rule, state="shadow")
+                if rule.id in demoted and rule.state == "live"
+                else rule
+                for rule in self.rules
+            )
+            kept = self._demoted[demoted] = replace(self, rules=rules)
+        return kept
+
+    @cached_property
+    def _demoted(self) -> dict[frozenset[str], "RuleSet"]:
+        return {}
 
     @cached_property
     def docket(self) -> Docket:
@@ -201,6 +223,20 @@ def read_policy(document: Mapping[str, Any], base: str) -> Policy:
         ),
         binding_wait_us=_count(asking, wait) * 3_600_000_000 if wait in asking else DAY_US,
         customers_share=_share(asking, steps),
+        brakes=_brakes(whole.get("brakes")),
+    )
+
+
+def _brakes(found: Any) -> BrakeLimits | None:
+    if found is None:
+        return None
+    whole = _section(found, "brakes", _BRAKES)
+    asks, declines = (_section(whole.get(name), name, ("rule", "overall")) for name in _BRAKES)
+    return BrakeLimits(
+        _count(asks, "rule", 1),
+        _count(asks, "overall", 1),
+        _count(declines, "rule", 1),
+        _count(declines, "overall", 1),
     )
 
 
@@ -330,6 +366,12 @@ def judge(
         "late": moment.late,
     }
     return Judged(outcome, reasons, held, shadow, points, tags, given)
+
+
+def braked(judged: Judged, tripped: Sequence[Tripped]) -> Judged:
+    """What trips a brake is looked at by an officer: neither asked, declined nor approved."""
+    reasons = [*judged.reasons, *(_plain("brake", one.words) for one in tripped)]
+    return judged._replace(outcome="review", reasons=reasons)
 
 
 def _spared(held: list[Hit], met: Sequence[Named]) -> tuple[list[Hit], list[dict[str, Any]]]:

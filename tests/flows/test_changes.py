@@ -257,6 +257,22 @@ def test_two_who_approve_at_once_make_one_set(office: Office) -> None:
     assert ("many_small" in titles) == (ids[0] in {one.id for one in applied})
 
 
+def test_a_brake_puts_a_live_rule_into_shadow_without_anybody(office: Office) -> None:
+    before = office.changes.head()
+    change = office.changes.demote("burst_of_payments", "it asked too many")
+    assert change is not None
+    assert change.steps[0]["by"] == "brake"
+    assert office.state("burst_of_payments") == "shadow"
+    assert office.changes.head() != before
+    assert office.changes.demote("burst_of_payments", "again") is None
+    (record,) = [one for one in office.records() if one["body"].get("step") == "demoted"]
+    assert record["actor"]["id"] == "flow"
+    assert record["body"]["rules"][0]["after"] == "shadow"
+    back = {**office.row("burst_of_payments"), "state": "live"}
+    again = office.changes.propose(office.ann, {"burst_of_payments": back}, "mended")
+    assert again.state == "waiting", "it acts again only when two have agreed"
+
+
 def test_a_lost_redis_leaves_the_set_that_counted(office: Office) -> None:
     change = office.live()
     office.changes.approve(office.bob, change.id)
