@@ -100,7 +100,7 @@ class Series:
         self.usual: list[int] = []
         self.ranks: list[list[float]] = []
         self.week = [0] * _BINS
-        self.adwin = drift.ADWIN(delta=_DELTA)
+        self.adwin = drift.ADWIN(delta=_DELTA)  # type: ignore[no-untyped-call]  # River's
         self.changed = False
 
     @property
@@ -142,7 +142,7 @@ class Series:
         at = self.bins(value)
         self.week[at] += 1
         adwin = self.adwin
-        adwin.update(self.ranks[stratum][at])
+        adwin.update(self.ranks[stratum][at])  # type: ignore[no-untyped-call]  # River's
         if adwin.drift_detected:
             self.changed = True  # its window still holds some of what was before
         if not self.changed or adwin.width < _WIDE:

@@ -149,7 +149,7 @@ def recipe_sha256(model: Model) -> str:
 class Regression(linear_model.LogisticRegression):
     """River's logistic regression, with a way to give it what it once knew."""
 
-    def logit(self, hot: Mapping[str, float]) -> float:
+    def logit(self, hot: dict[str, int] | dict[str, float]) -> float:
         """Log odds of fraud."""
         return float(self._raw_dot_one(hot))
 
@@ -252,7 +252,7 @@ class BinnedRegression:
         """The probability of fraud, 0 to 1. Changes nothing."""
         return self._probability(self._hot(features))
 
-    def _probability(self, hot: Mapping[str, float]) -> float:
+    def _probability(self, hot: dict[str, int]) -> float:
         logit = self._regression.logit(hot) + log(self.honest_share)
         return 1.0 / (1.0 + exp(-logit)) if logit > -_STEEP else 0.0
 

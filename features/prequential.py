@@ -75,12 +75,12 @@ def figures(lessons: Iterable[Lesson]) -> list[Figures]:
     table: list[Figures] = []
     for (model, week, source), rows in sorted(told.items()):
         fraud = np.array([row[0] for row in rows])
-        score = np.array([row[2] for row in rows])
-        table.append(_of(model, week, source, ALL, fraud, score))
+        said = np.array([row[2] for row in rows])
+        table.append(_of(model, week, source, ALL, fraud, said))
         scenarios = np.array([row[1] for row in rows])
         for scenario in sorted({row[1] for row in rows if row[0] and row[1]}):
             here = ~fraud | (scenarios == scenario)
-            table.append(_of(model, week, source, scenario, fraud[here], score[here]))
+            table.append(_of(model, week, source, scenario, fraud[here], said[here]))
     return table
 
 

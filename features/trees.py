@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
+from importlib.metadata import version
 from math import copysign, isnan, log1p
 from typing import Any, ClassVar, Final
 
-import river
 from river import forest, tree
 
 from features.model import Factor, ModelError, left_out, opened, sealed
 from features.moment import Value
+
+#: Of the library: its pickles hold for one version alone.
+RIVER: Final = version("river")
 
 INPUTS: Final = (
     "event.amount",
@@ -89,7 +92,7 @@ class _Trees:
 
     def dump(self) -> bytes:
         """The trees as bytes: a pickle, with the River that wrote it."""
-        state = (river.__version__, self.inputs, self.lessons, self._trees)
+        state = (RIVER, self.inputs, self.lessons, self._trees)
         return sealed(self.id, pickle.dumps(state, protocol=5))
 
     @classmethod
@@ -100,12 +103,12 @@ class _Trees:
             by, inputs, lessons, trees = pickle.loads(payload)  # noqa: S301  named by its hash
         except Exception as wrong:  # a pickle can fail in any way
             raise ModelError(
-                f"{name}: needed a pickle that River {river.__version__} can read, got "
+                f"{name}: needed a pickle that River {RIVER} can read, got "
                 f"{type(wrong).__name__}: let it learn anew, or run the River that wrote it"
             ) from wrong
-        if by.split(".")[:2] != river.__version__.split(".")[:2]:
+        if by.split(".")[:2] != RIVER.split(".")[:2]:
             raise ModelError(
-                f"{name}: was written by River {by}, this is {river.__version__}: let it learn "
+                f"{name}: was written by River {by}, this is {RIVER}: let it learn "
                 "anew, or run the River that wrote it"
             )
         model = cls(name, tuple(inputs))

@@ -118,7 +118,7 @@ def approve(house: House, client: "redis.Redis", person: Person, ident: str) -> 
     """Agree to another's proposal: from here on the stream says so, once."""
     person.need("approve")
     with client.pipeline(transaction=True) as both:
-        both.watch(names.MODEL_PROPOSALS)
+        both.watch(names.MODEL_PROPOSALS)  # type: ignore[no-untyped-call]  # redis-py's
         raw: Any = client.hget(names.MODEL_PROPOSALS, ident)
         if raw is None:
             raise NotPromoted(f"models: needed a proposal's id (`models list`), got {ident!r}")

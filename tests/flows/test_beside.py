@@ -12,7 +12,7 @@ import redis
 from features import models
 from features.model import Model
 from features.trees import INPUTS
-from flows import beside, score
+from flows import beside, score, shadows
 from flows.beside import Beside
 from flows.lessons import kept_lessons
 from flows.models import standing
@@ -83,7 +83,7 @@ def _expected(street: Street) -> dict[str, Model]:
     return made
 
 
-def _answers(model: Model) -> list[float]:
+def _answers(model: shadows.Model | Model) -> list[float]:
     chance = random.Random(2)
     return [model.score_one({name: chance.random() for name in INPUTS}) for _ in range(30)]
 

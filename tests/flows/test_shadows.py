@@ -135,7 +135,8 @@ def test_a_crash_anywhere_ends_in_the_same_words(
     through = _stage(tmp_path / "a", CHALLENGERS, watch=drift.resumed).logic(None)
     stage = _stage(tmp_path / "b", CHALLENGERS, watch=drift.resumed)
     crashed = stage.logic(None)
-    expected, told = [], []
+    expected: list[Scored] = []
+    told: list[Scored] = []
     for at, fact in enumerate(facts):
         if at == cut:
             kept = Kept(*crashed.snapshot())
