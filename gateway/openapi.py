@@ -111,9 +111,7 @@ def _bindings(by_id: dict[str, Any]) -> dict[str, Any]:
         f"{at}/freeze": {"post": _call("Block payments", {202: None}, parameters=(by_id,))},
         f"{at}/unfreeze": {"post": _call("Lift a block", {202: None}, parameters=(by_id,))},
         f"{at}/duress": {
-            "put": _call(
-                "Set the duress word", {200: None}, body="Secret", parameters=(by_id,)
-            ),
+            "put": _call("Set the duress word", {200: None}, body="Secret", parameters=(by_id,)),
             "delete": _call("Forget the duress word", {200: None}, parameters=(by_id,)),
         },
         f"{of}/approve": {
