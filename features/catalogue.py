@@ -221,6 +221,11 @@ class Catalogue:
         told = self.declarations.sentences
         return self._counting([one for one in told if one.name in self.counted], since)
 
+    def tracks_of(self, name: str) -> frozenset[str]:
+        """The tracks that a feature looks at; a built-in one at none."""
+        one = self.sentences.get(name)
+        return frozenset() if one is None else self._counting([one], {}).tracks
+
     def _counting(self, active: Sequence[Sentence], since: Mapping[str, int]) -> Catalogue:
         return replace(
             self,

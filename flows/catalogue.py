@@ -22,15 +22,24 @@ FILE = "features.yaml"
 
 def read_catalogue(data: Path | None = None) -> Catalogue:
     """Read the shipped ``features.yaml``, and the data directory's own, which extends it."""
-    paths = [HERE / FILE] + ([] if data is None else [data / FILE])
+    own = None if data is None else data / FILE
+    return read_file(own if own is not None and own.exists() else None)
+
+
+def read_file(own: Path | None) -> Catalogue:
+    """Read the shipped ``features.yaml`` and, if any, a file that extends it."""
+    shipped = HERE / FILE
     try:
-        return catalogue(
-            *((path.read_text(encoding="utf-8"), str(path)) for path in paths if path.exists())
-        )
+        files = [(shipped.read_text(encoding="utf-8"), f"config/{FILE}")]
+        if own is not None:
+            files.append((own.read_text(encoding="utf-8"), str(own)))
+        return catalogue(*files)
     except BadDeclaration as wrong:
         raise BadSettings(str(wrong)) from wrong
     except UnicodeDecodeError as wrong:
-        raise BadSettings(f"{FILE}: needed a text in UTF-8: {wrong}") from wrong
+        raise BadSettings(f"{own}: needed a text in UTF-8: {wrong}") from wrong
+    except OSError as wrong:
+        raise BadSettings(f"{own}: needed a file that can be read: {wrong.strerror}") from wrong
 
 
 def settle_catalogue(

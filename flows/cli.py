@@ -13,6 +13,7 @@ import typer
 from audit.errors import AuditError
 from config.settings import BadConfig
 from flows.errors import FlowError
+from flows.features_command import features_app
 from flows.lists_command import lists_app
 from flows.models_command import models_app
 from flows.rules_command import rules_app, staff_app
@@ -206,6 +207,7 @@ def backfill(
     _say(json.dumps(counted) if as_json else f"filled: {counted}")
 
 
+app.add_typer(features_app, name="features")
 app.add_typer(models_app, name="models")
 app.add_typer(rules_app, name="rules")
 app.add_typer(lists_app, name="lists")
