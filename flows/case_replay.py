@@ -19,10 +19,11 @@ import orjson
 from audit import read
 from flows.errors import FlowError
 from flows.judgement import of_document, rates_of
+from risk.brakes import Tripped
 from risk.challenge import Asked, Conversation
 from risk.events import Moment, moment, parse_us
 from risk.lists import Lists
-from risk.policy import Bar, Judged, RuleSet, judge
+from risk.policy import Bar, Judged, RuleSet, braked, judge
 from risk.rule_check import Vocabulary
 
 _HOUR_US = 3_600_000_000
@@ -91,6 +92,7 @@ def rebuilt(records: Sequence[Mapping[str, Any]], kept: Kept) -> tuple[Judged, d
         raise NotRebuilt("needed what was known of the customer: decided by an earlier program")
     rules = kept.rules(recorded["policy_sha256"])
     rules = replace(rules, lists=kept.lists(recorded["rule_set"]["lists"]))
+    rules = rules.without(frozenset(given.get("demoted", ())))
     event = _moment(found["event.in"], rules, late=given["late"])
     features = {
         name: float(value) if isinstance(value, str) else value
@@ -107,7 +109,8 @@ def rebuilt(records: Sequence[Mapping[str, Any]], kept: Kept) -> tuple[Judged, d
         given["lessons"],
         None if given["bar"] is None else Bar(*map(float, given["bar"])),
     )
-    return judged, dict(recorded)
+    tripped = [Tripped(*row) for row in given.get("tripped", ())]
+    return braked(judged, tripped) if tripped else judged, dict(recorded)
 
 
 def _moment(record: Mapping[str, Any], rules: RuleSet, *, late: bool) -> Moment:

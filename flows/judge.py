@@ -231,6 +231,9 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
                     None if budget is None else Bar(fact.probability, budget.at_least),
                 )
                 if brakes is not None:
+                    if rules is not whole:
+                        stopped = sorted(brakes.stopped(whole.sha256))
+                        judged = judged._replace(given={**judged.given, "demoted": stopped})
                     judged = self._brake(brakes, fact, judged, whole)
                 if budget is not None:
                     self._count(budget, fact, judged, rules.policy, now_us)

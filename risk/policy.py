@@ -371,7 +371,8 @@ def judge(
 def braked(judged: Judged, tripped: Sequence[Tripped]) -> Judged:
     """What trips a brake is looked at by an officer: neither asked, declined nor approved."""
     reasons = [*judged.reasons, *(_plain("brake", one.words) for one in tripped)]
-    return judged._replace(outcome="review", reasons=reasons)
+    given = {**judged.given, "tripped": [list(one) for one in tripped]}
+    return judged._replace(outcome="review", reasons=reasons, given=given)
 
 
 def _spared(held: list[Hit], met: Sequence[Named]) -> tuple[list[Hit], list[dict[str, Any]]]:

@@ -41,8 +41,10 @@ def _sets() -> list[RuleSet]:
         name: {**rows[name], "state": "live"}
         for name in ("structuring", "high_risk_country", "far_above_usual")
     }
+    limits = {"rule": 120, "overall": 250}
     live["odd"] = {**rows["card_testing"], "id": "odd", "action": "tag odd", "tests": []}
-    policy = {**document["policy"], "score_acts_after_lessons": 10}
+    brakes = {"challenges_per_hour": limits, "declines_per_hour": {"rule": 40, "overall": 90}}
+    policy = {**document["policy"], "score_acts_after_lessons": 10, "brakes": brakes}
     raw = orjson.dumps(changed_document(document, live, policy), option=orjson.OPT_SORT_KEYS)
     return [FILES, judgement.of_document(raw, KNOWN)]
 
@@ -174,7 +176,7 @@ def test_a_thousand_decisions_are_the_same_again_from_the_record_alone() -> None
     wished = {
         "approve", "challenge", "review", "decline", "open_enough", "late", "no_rate", "score",
         "list.block", "list.final", "list.allow", "list.force.review", "high_risk_country",
-        "list.suppress.new_payee_large", "far_above_usual", "tag watch.device", "tag odd",
+        "list.suppress.new_payee_large", "far_above_usual", "brake", "tag watch.device", "tag odd",
     }  # fmt: skip
     assert wished <= seen
 
