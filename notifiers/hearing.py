@@ -47,6 +47,7 @@ from risk.signed import Unsigned
 WRONG_CODES = 5
 LATE_DENY_SECONDS = 1800.0
 NOT_TAKEN_A_MINUTE = 30
+REPLIES_ON_RECORD = 20  # a minute to one address; a chat is not sent more than twelve
 OFFERED = ("confirm", "deny", "not_me", "cancel")
 _SECRETS = {"otp", "pan", "password"}
 
@@ -81,7 +82,10 @@ class Hearing:
         """Take one thing that came in; gives the reply. One person's messages keep their order."""
         turn = self._turns.setdefault(heard.bare, asyncio.Lock())
         async with turn:
-            return await self._hear(heard)
+            said = await self._hear(heard)
+            if said:
+                await self._put_reply(heard, said)
+            return said
 
     async def offers(self, bare: str) -> Sequence[Offer]:
         """List the commands that this person may run now."""
@@ -488,6 +492,32 @@ class Hearing:
     def _duress(self, event: str) -> tuple[str, str, bytes]:
         text = "A duress word in an answer that was not taken: act as if it was a confirm."
         return records.alert(event, "duress", text)
+
+    async def _put_reply(self, heard: Heard, said: str) -> None:
+        """Put on record what the bank replied; of a case only while its question is open."""
+        if not self._may_refuse(heard, REPLIES_ON_RECORD):
+            return
+        customer = await self._customer(heard.bare)
+        subject = customer or self._tokens.token("jid", heard.bare)
+        open_now = self._book.open_of(customer) if customer else []
+        language = self._language(customer) if customer else DEFAULT_LANGUAGE
+        texts = self._wording.texts(language)
+        rid = f"{heard.channel}/{self._mark(heard)}/reply"
+        made = self._records.record(
+            "outreach.replied",
+            rid,
+            write_time(heard.received),
+            {
+                "channel": heard.channel,
+                "template": {"id": texts.id, "version": texts.version, "sha256": texts.sha256},
+                "to": rid.removesuffix("reply") + "answer",
+            },
+            ask=open_now[-1].ask if open_now else None,
+            subject=subject,
+            actor=records.SERVICE,
+            personal={"text": said, "address": heard.address},
+        )
+        await self._put(Effect(rid, (records.audit(made),)))
 
     def _made(
         self,

@@ -468,6 +468,28 @@ def test_the_record_holds_what_was_sent_under_a_seal(play: Callable[..., None]) 
     play(story)
 
 
+def test_what_the_bank_replies_is_on_record_under_a_seal(play: Callable[..., None]) -> None:
+    async def story(scene: Scene) -> None:
+        from risk.privacy import open_sealed
+
+        ask, code = await scene.asked()
+        said = await scene.say("hm?")
+
+        async def replied() -> Any:
+            return await scene.flow.records("outreach.replied")
+
+        (record,) = await scene.flow.until(replied)
+        assert (record["case"], record["body"]["channel"]) == (ask["case"], "memory")
+        assert record["body"]["template"]["id"] == "en/2"
+        text = open_sealed(stage.SEAL_KEY, record["personal"]["text"]["sealed"], b"text")
+        assert text.decode() == said
+        assert code.encode() not in orjson.dumps(record)
+        (answer,) = await scene.flow.records("answer")
+        assert record["body"]["to"] == answer["rid"]
+
+    play(story)
+
+
 def test_the_outbox_holds_no_name_no_account_and_no_code(
     play: Callable[..., None], tmp_path: Path
 ) -> None:
