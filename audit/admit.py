@@ -6,7 +6,9 @@ What can't be one is refused with its reason; the ledger keeps the refusal inste
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -22,6 +24,11 @@ _FIELDS = frozenset(
     ["v", "kind", "rid", "tenant", "case", "class", "event", "subject", "actor", "at", "body"]
 ) | frozenset(["payload", "grade", "strength", "sig", "personal"])
 _ACTOR = frozenset(["type", "id", "role"])
+_EVERY = (
+    *("v", "kind", "rid", "tenant", "case", "event", "subject", "actor", "at", "body"),
+    *("payload", "grade"),
+)
+_every = itemgetter(*_EVERY)
 _PLAIN_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.-")
 
 
@@ -30,27 +37,25 @@ def admit(record: Any, tenant: str) -> Record:
 
     What is nested in the body is shared with the record, not copied.
     """
-    check_fields(record)
-    if record["tenant"] != tenant:
-        raise RecordRefused(f"tenant is {tenant}, got {record['tenant']!r}")
-    get = record.get
-    body, payload = get("body"), get("payload")
+    _, kind, rid, named, case, event, subject, actor, at, body, payload, grade = _checked(record)
+    if named != tenant:
+        raise RecordRefused(f"tenant is {tenant}, got {named!r}")
     leaf: Record = {
-        "actor": settled(record["actor"]),
-        "at": utc_time(get("at")),
+        "actor": _known_actor(actor),
+        "at": _known_time(at) if type(at) is str else utc_time(at),
         "body": dict(settled(body)) if body else {},
-        "case": get("case"),
-        "event": get("event"),
-        "grade": record["grade"],
-        "kind": record["kind"],
+        "case": case,
+        "event": event,
+        "grade": grade,
+        "kind": kind,
         "payload": plain(payload) if payload else [],
-        "rid": record["rid"],
-        "subject": get("subject"),
+        "rid": rid,
+        "subject": subject,
         "tenant": tenant,
         "v": FORMAT,
     }
     for key in ("strength", "sig"):
-        if get(key) is not None:
+        if record.get(key) is not None:
             leaf[key] = plain(record[key])
     if "sealed" in leaf["body"]:
         raise RecordRefused("body.sealed is the ledger's own; hand values in by `personal`")
@@ -83,8 +88,6 @@ def check_fields(record: Any) -> None:
     """RecordRefused names the first field of a producer's record that can't be."""
     if type(record) is not dict:
         raise RecordRefused("a record is a JSON object")
-    if _is_sound(record):
-        return
     if not _FIELDS.issuperset(record):
         strange = sorted(str(key) for key in set(record) - _FIELDS)
         raise RecordRefused(f"unknown fields {', '.join(strange)}")
@@ -93,44 +96,81 @@ def check_fields(record: Any) -> None:
             raise RecordRefused(f"{key} is {needed}, got {str(record.get(key))[:80]!r}")
 
 
-def _is_sound(record: Record) -> bool:
-    """The same checks at once, for the common record; what fails here is asked in detail."""
-    get = record.get
-    rid, case, event, subject = get("rid"), get("case"), get("event"), get("subject")
-    kind, tenant, retention = get("kind"), get("tenant"), get("class")
-    if not (type(kind) is str and type(tenant) is str and type(rid) is str):
-        return False
-    if not (retention is None or type(retention) is str):
-        return False
-    if (kind, tenant, retention) not in _sound_names:
-        if not (_is_name(kind) and _is_name(tenant) and (retention is None or _is_name(retention))):
+def _checked(record: Any) -> tuple[Any, ...]:
+    """The fields that every leaf has: checked at once in the common record, else in detail."""
+    try:
+        fields: tuple[Any, ...] = _every(record)
+        if _are_sound(record, *fields):
+            return fields
+    except (KeyError, TypeError):
+        pass
+    check_fields(record)
+    return tuple(record.get(key) for key in _EVERY)
+
+
+def _are_sound(
+    record: Record,
+    v: Any,
+    kind: Any,
+    rid: Any,
+    tenant: Any,
+    case: Any,
+    event: Any,
+    subject: Any,
+    _actor: Any,
+    _at: Any,
+    body: Any,
+    payload: Any,
+    grade: Any,
+) -> bool:
+    names = (kind, tenant, record.get("class"))
+    if names not in _sound_names:
+        if not all(_is_name(name) for name in names[:2]) or not _is_class(names[2]):
             return False
         if len(_sound_names) < 10_000:
-            _sound_names.add((kind, tenant, retention))
-    actor, grade = get("actor"), get("grade")
+            _sound_names.add(names)
     return (
-        _FIELDS.issuperset(record)
-        and type(get("v")) is int
-        and get("v") == FORMAT
-        and 0 < len(rid) <= 512
-        and not rid.startswith(OWN_RID)
-        and (case is None or (type(case) is str and 0 < len(case) <= 256))
-        and (event is None or (type(event) is str and 0 < len(event) <= 256))
-        and (subject is None or (type(subject) is str and 0 < len(subject) <= 256))
+        type(v) is int
+        and v == FORMAT
+        and _is_rid(rid)
+        and _is_reference(case)
+        and _is_reference(event)
+        and _is_reference(subject)
+        and type(body) is dict
+        and type(payload) is list
         and type(grade) is int
         and 1 <= grade <= 3
-        and type(actor) is dict
-        and actor.keys() == _ACTOR
-        and type(get("body")) is dict
-        and type(get("payload")) is list
+        and (len(record) == len(_EVERY) or _FIELDS.issuperset(record))
     )
 
 
-_sound_names: set[tuple[str, str, str | None]] = set()
+def _known_actor(actor: Record) -> Record:
+    """The actor as it was checked and spelt before; there are few, and they come often."""
+    try:
+        key = tuple(actor.items())
+        found = _actors.get(key)
+    except TypeError:  # something in it can't be hashed
+        return settled(actor)
+    if found is None:
+        if actor.keys() != _ACTOR:
+            raise RecordRefused(f"actor is {{type, id, role}}, got {str(actor)[:80]!r}")
+        found = dict(settled(actor))
+        if len(_actors) < 10_000:
+            _actors[key] = found
+    return found
+
+
+_actors: dict[tuple[Any, ...], Record] = {}
+_known_time = lru_cache(4_096)(utc_time)
+_sound_names: set[tuple[Any, ...]] = set()
 
 
 def _is_name(value: object) -> bool:
     return type(value) is str and 0 < len(value) <= 64 and _PLAIN_NAME.issuperset(value)
+
+
+def _is_class(value: object) -> bool:
+    return value is None or _is_name(value)
 
 
 def _is_rid(value: object) -> bool:
@@ -149,7 +189,7 @@ _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("case", _is_reference, "null or a string of 1 to 256 characters"),
     ("event", _is_reference, "null or a string of 1 to 256 characters"),
     ("subject", _is_reference, "null or a string of 1 to 256 characters"),
-    ("class", lambda value: value is None or _is_name(value), "a lower-case name"),
+    ("class", _is_class, "a lower-case name"),
     ("grade", lambda value: type(value) is int and 1 <= value <= 3, "1, 2 or 3"),
     ("actor", lambda value: type(value) is dict and value.keys() == _ACTOR, "{type, id, role}"),
     ("body", lambda value: value is None or type(value) is dict, "an object"),

@@ -142,6 +142,25 @@ def steps(data_dir: Path | str, kinds: Sequence[str]) -> Iterator[tuple[str, str
                 yield kind, event or "", leaf[start : start + 27].decode(), leaf
 
 
+def since(
+    data_dir: Path | str, origin: str, index: int, kinds: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The leaves of these kinds that a log has from an index on, in order."""
+    marks = ",".join("?" * len(kinds))
+    with _reading(data_dir) as db:
+        row = db.execute("SELECT log FROM logs WHERE origin = ?", (origin,)).fetchone()
+        if row is None:
+            raise NotInLedger(f"there is no log {origin}")
+        low, high = row[0] << LOG_SHIFT | index, (row[0] + 1) << LOG_SHIFT
+        rows = db.execute(
+            "SELECT leaf FROM records WHERE position >= ? AND position < ?"  # noqa: S608  marks only
+            f" AND kind IN ({marks}) ORDER BY position",
+            (low, high, *kinds),
+        )
+        for (leaf,) in rows:
+            yield json.loads(leaf)
+
+
 def stream_position(data_dir: Path | str) -> str:
     """The last stream id whose records are durable; 0-0 where there is no ledger yet."""
     try:

@@ -9,7 +9,9 @@
 
 The first round and one a day look at every record by every rule; the others at what has come since,
 and compare the root of what was before. It runs beside everything else: nice'd, one process, a
-fifth of a core at most. What held before must come again: a log that is gone is found by that.
+fifth of a core at most. What held before must come again: a log that is gone is found by that. Who
+read how often since the last round is counted from the access records, and whoever read far more
+than is usual is told of.
 """
 
 import argparse
@@ -17,9 +19,11 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +32,7 @@ from typing import Any
 import orjson
 import redis
 
+from audit import read
 from audit.errors import AuditError
 from audit.tiles import write_atomically
 from audit.verify import BROKEN, Report, verify_ledger
@@ -43,6 +48,7 @@ FULL_EVERY_SECONDS = 86_400.0
 SHARE_OF_A_CORE = 0.2
 HOLDS, DOES_NOT_HOLD, NOT_READ = "ok", "broken", "unreadable"
 _NICE = 15
+_ACCESS = ("access.read", "access.denied", "export", "officer.view")
 _ACTOR = {"type": "service", "id": "ledger.review", "role": "reviewer"}
 log = logging.getLogger("ringback.review")
 
@@ -79,6 +85,7 @@ class Reviewer:
         self._stop = stop or threading.Event()
         self._kept = house.data / "review"
         self._told: dict[str, str | None] = {}
+        self._counted: dict[str, int] = {}
 
     def round(self, *, full: bool) -> list[Reviewed]:
         """Look at all logs, write what was found, tell who has to know. `ToldToStop`."""
@@ -99,8 +106,26 @@ class Reviewer:
             found = [Reviewed("", 0, "", rfc3339(wall_us()), NOT_READ, f"{ledger}: {wrong}")]
         for one, report in zip(found, reports, strict=False):
             self._keep(one, Path(report.path), report.checkpoint)
-        self._tell(found, full)
+        self._tell(found, full, self._readers(found))
         return found
+
+    def _readers(self, found: Sequence[Reviewed]) -> Counter[str]:
+        """How often each actor read, or was denied, in what the logs have got since last time."""
+        readers: Counter[str] = Counter()
+        for one in found:
+            start = self._counted.get(one.origin)
+            self._counted[one.origin] = one.size
+            if start is None:  # the first round only marks from where it is counted
+                continue
+            try:
+                for leaf in read.since(self._house.data, one.origin, start, _ACCESS):
+                    if leaf["kind"] == "access.denied":
+                        readers["denied"] += 1
+                    else:
+                        readers[str(leaf["actor"]["id"])] += 1
+            except (AuditError, sqlite3.Error) as wrong:
+                log.warning("the readers of %s can't be counted: %s", one.origin, wrong)
+        return readers
 
     def _keep(self, one: Reviewed, path: Path, checkpoint: bytes) -> None:
         write_atomically(path / "verified.json", json.dumps(one.as_json(), indent=1).encode())
@@ -109,7 +134,7 @@ class Reviewer:
         name = "-".join(one.origin.split("/")[-3:])
         write_atomically(self._kept / f"{name}.checkpoint", checkpoint, durable=True)
 
-    def _tell(self, found: Sequence[Reviewed], full: bool) -> None:
+    def _tell(self, found: Sequence[Reviewed], full: bool, readers: Counter[str]) -> None:
         at = rfc3339(wall_us())
         bad = [one for one in found if one.status != HOLDS]
         fresh = [one for one in bad if full or self._told.get(one.origin) != one.problem]
@@ -125,19 +150,26 @@ class Reviewer:
             "subject": None,
             "actor": _ACTOR,
             "at": at,
-            "body": {"full": full, "logs": logs, "problems": len(bad)},
+            "body": {"full": full, "logs": logs, "problems": len(bad), "readers": dict(readers)},
             "payload": [],
             "grade": 1,
         }
+        alerts = [
+            ("ledger", f"The ledger {one.origin} does not hold: {one.problem}") for one in fresh
+        ]
+        alerts += [
+            ("access", f"{who} read {count} times since the last review")
+            for who, count in sorted(readers.items())
+            if count > self._house.settings.review_readings
+        ]
         for one in bad:
             log.error("%s: %s", one.origin, one.problem)
         try:
             client = redis.Redis.from_url(self._house.redis_url, socket_timeout=5.0)
             with client.pipeline(transaction=True) as pipe:
                 pipe.xadd(names.AUDIT, {"records": orjson.dumps([record])})
-                for one in fresh:
-                    text = f"The ledger {one.origin} does not hold: {one.problem}"
-                    alert = {"event": None, "kind": "ledger", "text": text}
+                for kind, text in alerts:
+                    alert = {"event": None, "kind": kind, "text": text}
                     pipe.xadd(
                         names.ALERTS, {"alert": orjson.dumps(alert)}, maxlen=100_000,
                         approximate=True,

@@ -161,3 +161,24 @@ def test_the_review_is_a_record_that_the_ledger_takes(house: House, client: "red
     made.append_many([*on_record(client), record("event.in", "e9")])
     assert made.refused == 0
     made.close()
+
+
+def test_who_reads_far_more_than_usual_is_told_of(
+    tmp_path: Path, redis_url: str, client: "redis.Redis"
+) -> None:
+    house = open_house(tmp_path, {"redis_url": redis_url, "review_readings": 3})
+    ledger(house, "e1")
+    reviewer = Reviewer(house, share=1.0)
+    reviewer.round(full=True)
+    made = Ledger(house.data, origin_bank="bank.example", tenant="main", transport_key=bytes(32))
+    curious = {"type": "person", "id": "officer.7", "role": "officer"}
+    for n in range(4):
+        made.append_many([record("access.read", None, n, actor=curious)])
+    made.append_many([record("access.read", None, 9), record("access.denied", None, 10)])
+    made.close()
+    reviewer.round(full=False)
+    body = on_record(client)[-1]["body"]
+    assert body["readers"] == {"officer.7": 4, "flow": 1, "denied": 1}
+    assert alerts(client) == ["officer.7 read 4 times since the last review"]
+    reviewer.round(full=False)
+    assert on_record(client)[-1]["body"]["readers"] == {}
