@@ -8,6 +8,7 @@ model is measured where it spoke, which may be on fewer events than another: see
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -65,23 +66,47 @@ def week_of(time_us: int) -> str:
     return datetime.fromtimestamp(start // SECOND, tz=UTC).date().isoformat()
 
 
-def figures(lessons: Iterable[Lesson]) -> list[Figures]:
-    """The table, by model, week, source and scenario."""
-    told: dict[tuple[str, str, str], list[tuple[bool, str, float]]] = defaultdict(list)
-    for lesson in lessons:
+class Table:
+    """Takes lessons one by one, in a few bytes each, and gives the figures of all of them."""
+
+    def __init__(self) -> None:
+        self._scenarios: dict[str, int] = {"": 0}
+        self._told: dict[tuple[str, str, str], tuple[bytearray, array[int], array[float]]] = {}
+
+    def add(self, lesson: Lesson) -> None:
+        """One more label, with what each model had said."""
         week = week_of(lesson.time_us)
+        scenario = self._scenarios.setdefault(lesson.scenario, len(self._scenarios))
         for model, score in lesson.scores.items():
-            told[model, week, lesson.source].append((lesson.fraud, lesson.scenario, score))
-    table: list[Figures] = []
-    for (model, week, source), rows in sorted(told.items()):
-        fraud = np.array([row[0] for row in rows])
-        said = np.array([row[2] for row in rows])
-        table.append(_of(model, week, source, ALL, fraud, said))
-        scenarios = np.array([row[1] for row in rows])
-        for scenario in sorted({row[1] for row in rows if row[0] and row[1]}):
-            here = ~fraud | (scenarios == scenario)
-            table.append(_of(model, week, source, scenario, fraud[here], said[here]))
-    return table
+            key = (model, week, lesson.source)
+            if key not in self._told:
+                self._told[key] = (bytearray(), array("H"), array("d"))
+            frauds, scenarios, scores = self._told[key]
+            frauds.append(lesson.fraud)
+            scenarios.append(scenario)
+            scores.append(score)
+
+    def figures(self) -> list[Figures]:
+        """By model, week, source and scenario."""
+        table: list[Figures] = []
+        for (model, week, source), (frauds, scenarios, scores) in sorted(self._told.items()):
+            fraud = np.frombuffer(frauds, dtype=np.uint8).astype(bool)
+            said = np.array(scores)
+            of = np.array(scenarios)
+            table.append(_of(model, week, source, ALL, fraud, said))
+            for scenario, number in sorted(self._scenarios.items()):
+                if scenario and (fraud & (of == number)).any():
+                    here = ~fraud | (of == number)
+                    table.append(_of(model, week, source, scenario, fraud[here], said[here]))
+        return table
+
+
+def figures(lessons: Iterable[Lesson]) -> list[Figures]:
+    """The figures of these lessons."""
+    table = Table()
+    for lesson in lessons:
+        table.add(lesson)
+    return table.figures()
 
 
 def _of(model: str, week: str, source: str, scenario: str, fraud: Any, score: Any) -> Figures:

@@ -159,12 +159,17 @@ def replay(
         Path | None,
         typer.Option(help="CSV of customers' groups (customer,age_band,region) for the report."),
     ] = None,
+    challenger: Annotated[
+        list[str] | None, typer.Option(help="Models to score in shadow: `ringback models list`.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Run the flow over a file (NDJSON, CSV, parquet), as fast as it goes, and report."""
     from flows.replay_command import replay_file
 
-    over = {"engine": {"batch": batch}} if batch else {}
+    over: dict[str, Any] = {"engine": {"batch": batch}} if batch else {}
+    if challenger:
+        over["models"] = {"challengers": challenger}
     report = replay_file(
         file,
         data=data,
@@ -255,6 +260,9 @@ def simulate(
     scenario: Annotated[list[str] | None, typer.Option(help="Only these frauds.")] = None,
     truth: Annotated[Path | None, typer.Option(help="Where the truth goes, NDJSON.")] = None,
     label_delay: Annotated[str, typer.Option(help="Put label events in, this late; '' none.")] = "",
+    drift: Annotated[
+        int | None, typer.Option(help="From this day on all amounts come in another unit (x 3).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Write a seeded bank's events: people who live, and some who are robbed."""
@@ -269,6 +277,7 @@ def simulate(
         scenarios=scenario,
         truth=truth,
         label_delay=label_delay,
+        drift=drift,
     )
     if as_json:
         _say(json.dumps(counted))

@@ -39,7 +39,7 @@ from flows.files import (
 from flows.fraud import fraud
 from flows.judge import GRACE_US, Decided, JudgeShard, Judging
 from flows.outlet import Watch
-from flows.score import Snapshots
+from flows.score import Drifted, Learnt, Promoted, Snapshots, nobody
 from flows.scored import MemoryScoreds
 from flows.shards import MemoryStore
 from flows.walk import HeardUntil, Scored, Spoken
@@ -400,6 +400,8 @@ def replay(
     durable: Callable[[], None] | None = None,
     models: Path | None = None,
     progress: Callable[[int], None] | None = None,
+    journal: Callable[[list[Learnt]], None] = nobody,
+    told: Callable[[list[Promoted | Drifted]], None] = nobody,
     pace: Callable[[int], float] | None = None,
     answers: SimulatedAnswers | None = None,
     catalogue: Catalogue | None = None,
@@ -433,11 +435,12 @@ def replay(
         effects=PlainEffects(keep),
         scoreds=scoreds,
         snapshots=Snapshots(models),
-        journal=lambda learnt: None,
+        journal=journal,
         now_us=_by_the_event,
         tick_ns=time.perf_counter_ns,
         nonce_key=nonce_key,
         sequenced=True,
+        told=told,
         catalogue=catalogue,
     )
     stages = assemble.stages(settings, rules, parts)

@@ -30,6 +30,7 @@ from flows.ledger_process import LedgerProcess
 from flows.parts import edge_of, open_house
 from flows.replay import Pace, SimulatedAnswers, Tally, facts_of, replay
 from flows.report import report
+from flows.shadowed import Shadowed, shown
 from risk.seek import Seeking
 
 
@@ -160,6 +161,7 @@ def replay_file(
             )
         asked = None if answers is None else answers_of(answers, tally, seek)
         times = speed_of(speed)
+        shadowed = Shadowed(bool(settings.models.challengers), tally.truth)
         ledger = None
         if with_ledger:
             ledger = LedgerProcess(
@@ -181,6 +183,8 @@ def replay_file(
                 durable=ledger.close if ledger else None,
                 models=out / "models" if out else None,
                 progress=progress,
+                journal=shadowed.journal,
+                told=shadowed.told,
                 pace=None if times is None else Pace(times),
                 answers=asked,
             )
@@ -193,6 +197,7 @@ def replay_file(
             answers=None if asked is None else asked.report(),
             groups=of_groups,
         )
+        whole |= shadowed.report()
     if out is not None:
         _write(out, whole, file.name)
     return whole
@@ -246,6 +251,8 @@ def show(whole: Mapping[str, Any]) -> None:
         )
     console.print(table)
     _show_scenarios(console, whole["scenarios"])
+    for line in shown(whole):
+        console.print(line)
     asked, money = whole["friction"], whole["money"]
     console.print(
         f"asked: {asked['customers_asked']:,} of {asked['customers']:,} customers, "

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,17 @@ def with_labels(happenings: "Iterator[Happening]", delay: timedelta) -> "Iterato
             heappush(waiting, (known, order, told))
 
 
+def drifted(happenings: "Iterator[Happening]", since: datetime) -> "Iterator[Happening]":
+    """From a time on, amounts in another unit: three times as much each."""
+    for happening in happenings:
+        event = happening.event
+        if "amount" in event and datetime.fromisoformat(str(event["time"])) >= since:
+            event = {**event, "amount": str(Decimal(str(event["amount"])) * 3)}
+            yield happening._replace(event=event)
+        else:
+            yield happening
+
+
 def simulate_file(
     out: Path,
     *,
@@ -39,8 +51,13 @@ def simulate_file(
     scenarios: list[str] | None,
     truth: Path | None,
     label_delay: str,
+    drift: int | None = None,
 ) -> dict[str, int]:
-    """Write the file; gives counts by kind of what was written."""
+    """Write the file; gives counts by kind of what was written.
+
+    From day ``drift`` on (the first is 0) every amount is three times as much, as if a feed had
+    changed its unit: for the watch that must notice it.
+    """
     unknown = sorted(set(scenarios or ()) - set(FRAUDS))
     if unknown:
         raise BadSettings(f"simulate: needed scenarios of {FRAUDS}, got {unknown}")
@@ -55,6 +72,10 @@ def simulate_file(
         start=first,
         scenarios=tuple(scenarios) if scenarios else FRAUDS,
     )
+    if drift is not None:
+        if not 0 <= drift < days:
+            raise BadSettings(f"simulate --drift: needed a day from 0 to {days - 1}, got {drift}")
+        told = drifted(told, first + timedelta(days=drift))
     if label_delay:
         told = with_labels(told, timedelta(microseconds=span_us(label_delay)))
     out.parent.mkdir(parents=True, exist_ok=True)
