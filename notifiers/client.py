@@ -97,6 +97,11 @@ class CustomerClient:
     def jid(self) -> str:
         return str(self._xmpp.boundjid.full)
 
+    @property
+    def connected(self) -> bool:
+        """Whether the server is still there, as far as TCP knows."""
+        return bool(self._xmpp.is_connected())
+
     async def connect(self, seconds: float = 10.0) -> None:
         """Log in and become available."""
         self._xmpp.connect(self._host, self._port)

@@ -61,24 +61,25 @@ class Desk:
         """Work until the lock is lost, another leader is met, or this is cancelled."""
         term = self._term
         self._room = room
-        await self._take_over()
-        term.channels.update({channel.kind: channel for channel in channels})
-        await self._questions.load()
-        work = [
-            term.lease.keep(),
-            self._questions.read(),
-            self._sending.send(),
-            self._telling.tell(),
-            self._announcing.run(),
-            self._telling.tidy(),
-            self._fail(),
-            *(channel.run() for channel in channels),
-            *([room.run()] if room is not None else []),
-        ]
-        ready()
+        keeping = asyncio.create_task(term.lease.keep())
         try:
-            await ending.first([asyncio.create_task(one) for one in work])
+            await self._take_over()
+            term.channels.update({channel.kind: channel for channel in channels})
+            await self._questions.load()
+            work = [
+                self._questions.read(),
+                self._sending.send(),
+                self._telling.tell(),
+                self._announcing.run(),
+                self._telling.tidy(),
+                self._fail(),
+                *(channel.run() for channel in channels),
+                *([room.run()] if room is not None else []),
+            ]
+            ready()
+            await ending.first([keeping, *(asyncio.create_task(one) for one in work)])
         finally:
+            await ending.end([keeping])
             await self._sending.end()
             await ending.end(self._unbinding)
 

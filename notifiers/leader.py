@@ -20,8 +20,8 @@ from notifiers.errors import LeaseLost
 
 LOCK = "rb:leader:notifier"
 FENCE = "rb:leader:notifier:fence"
-LASTS = 2.2
-RENEWED_EVERY = 0.5
+LASTS = 3.0
+RENEWED_EVERY = 0.4
 SAFETY = 0.4
 _MILLISECONDS = str(int(LASTS * 1000))
 

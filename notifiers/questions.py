@@ -4,6 +4,7 @@ The place in the stream moves in the transaction that stores what stood there. A
 its ladder in the same one; a customer without a channel is told to the flow at once.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +24,8 @@ from risk.privacy import web_token
 
 log = logging.getLogger(__name__)
 
-READ_AT_ONCE = 256
+READ_AT_ONCE = 64
+LOADED_AT_ONCE = 32
 NOTICES = frozenset({"unsigned", "delayed", "late", "contradicted", "fresh", "frozen"})
 Fresh = tuple[rows.NewChallenge, Asked]
 
@@ -37,7 +39,9 @@ class Questions:
     async def load(self) -> None:
         """Make the book again of what the outbox keeps."""
         term = self._term
-        for known in await term.outbox.look(rows.known):
+        for number, known in enumerate(await term.outbox.look(rows.known)):
+            if number % LOADED_AT_ONCE == 0:
+                await asyncio.sleep(0)  # the lock must be renewed meanwhile
             payee = term.payee(known.ask)
             draw, code, digest = tie(term.answer_key, known.ask, payee, set(), known.draw)
             asked = Asked(
@@ -215,7 +219,7 @@ class Questions:
         """What is said; where a page can sign, the way to it."""
         term, challenge = self._term, asked.ask.id
         page, link = term.wording.house.page, ""
-        if what == "unsigned" and term.links and page:
+        if what == "unsigned" and term.links and page and not asked.ask.seal_to:
             what = "unsigned_page"
             link = f"{page.rstrip('/')}/c/{challenge}#{web_token(term.web_key, challenge)}"
         return term.wording.say(asked.language, what, reference=reference(challenge), link=link)

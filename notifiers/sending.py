@@ -27,7 +27,7 @@ from risk import names
 
 log = logging.getLogger(__name__)
 
-IN_FLIGHT = 256
+IN_FLIGHT = 64  # of one channel; a lost session may repeat so many, so no more than it needs
 WRITTEN_AT_ONCE = 8
 LONGEST_ATTEMPTS = 5
 LOOKS_EVERY = 0.25

@@ -125,11 +125,15 @@ class Flow:
 
     async def ask(self, customer: str, **changes: Any) -> dict[str, Any]:
         ask = make_ask(customer, **changes)
+        await self.put(ask)
+        return ask
+
+    async def put(self, ask: dict[str, Any]) -> None:
+        """Put a question that is made already, with its decision's records before it."""
         pipe = self.redis.pipeline(transaction=True)
         pipe.xadd(names.AUDIT, {"records": b"[]"})
         pipe.xadd(names.CHALLENGES, {"challenge": orjson.dumps(ask)})
         await pipe.execute()
-        return ask
 
     async def close(self, ask: dict[str, Any], state: str, decision: str = "approve") -> None:
         closing = {
