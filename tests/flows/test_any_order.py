@@ -37,6 +37,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.handed: list[str] = []  # what a caller was handed, in order
         self.denied_at: int | None = None
         self.number = 0
+        self.good: set[tuple[int, bool]] = set()  # confirms that may count: when, and if forced
 
     def _say(self, decision: str, **over: Any) -> Spoken:
         self.number += 1
@@ -74,6 +75,9 @@ class AnyOrder(RuleBasedStateMachine):
         in_time = self.after_us < DEADLINE_US
         if decision == "deny" and in_time and self.denied_at is None:
             self.denied_at = self.after_us
+        old_enough = binding is None or (binding["bound"] or "9") < events.rfc3339(NOON_US)
+        if decision == "confirm" and in_time and not delayed and old_enough:
+            self.good.add((self.after_us, duress))
 
     @rule()
     def everybody_was_heard(self) -> None:
@@ -108,7 +112,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def a_caller_s_outcome_stands(self) -> None:
-        assert len(set(self.handed)) <= 1
+        for decision in self.handed:
+            assert self.judge.doors.outcomes["p-1"]["decision"] == decision
 
     @invariant()
     def no_confirm_stands_after_a_deny_that_nobody_had_overtaken(self) -> None:
@@ -121,11 +126,13 @@ class AnyOrder(RuleBasedStateMachine):
             assert [a for a in self.judge.doors.alerts if a["kind"] == "contradicted"]
 
     @invariant()
-    def silence_and_the_young_approve_nothing(self) -> None:
+    def silence_the_young_and_the_forced_approve_nothing(self) -> None:
         outcome = self.judge.doors.outcomes.get("p-1")
         if outcome is not None and outcome["decision"] == "approve":
             assert outcome["by"]["type"] == "customer"
-            assert events.parse_us(outcome["at"]) < NOON_US + DEADLINE_US
+            at_us = events.parse_us(outcome["at"])
+            assert at_us < NOON_US + DEADLINE_US
+            assert (at_us - NOON_US, False) in self.good
 
 
 TestAnyOrder = AnyOrder.TestCase
