@@ -58,6 +58,7 @@ class Live:
         self._evidence = evidence
         self._readings = readings
         self._clock: Callable[[], int] = ports.clock
+        self._words = ports.words
         self._stopping = stopping
 
     def routes(self) -> list[web.RouteDef]:
@@ -114,9 +115,14 @@ class Live:
         )
         if decision is None:
             raise Problem("not_found", "No decision of that id stands")
+        told = orjson.loads(decision)
+        if self._words is not None:
+            told["factors"] = [
+                {**factor, "text": self._words(factor)} for factor in told.get("factors") or ()
+            ]
         return self._json(
             {
-                "decision": orjson.loads(decision),
+                "decision": told,
                 "outcome": orjson.loads(outcome) if outcome else None,
                 "features": orjson.loads(features) if features else None,
                 "late": orjson.loads(late) if late else None,
@@ -208,9 +214,7 @@ class Live:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), TICK_SECONDS)
 
-    async def _all(
-        self, response: web.StreamResponse, after: str | None, *, caller: bool
-    ) -> None:
+    async def _all(self, response: web.StreamResponse, after: str | None, *, caller: bool) -> None:
         """Each decision and outcome once; who comes back says what it had last (Last-Event-ID)."""
         coming: asyncio.Queue[News] = asyncio.Queue(BACKLOG)
         lost = asyncio.Event()

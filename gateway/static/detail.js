@@ -62,6 +62,20 @@ function usual(what, values) {
   return /^mean\b/.test(what) ? shown(what, month) : "";
 }
 
+// Each factor with its sign, its share of all that moved the score, and what is usual.
+function factors(found) {
+  return [table([["", ""], ["value", "n"], ["usual", "n"], ["share", "n"]], found.map((one) => [
+    make("span", { class: one.weight > 0 ? "up" : "down", title: one.feature }, one.text || one.feature),
+    shown(bare(one.feature), one.value), one.usual === null ? "" : shown(bare(one.feature), one.usual),
+    `${one.weight > 0 ? "+" : "−"}${Math.round(Math.abs(one.share) * 100)} %`]))];
+}
+
+// A feature's name without its key and window, as MONEY looks at it.
+function bare(name) {
+  if (name === "event.amount") return "sum.amount";
+  return name.split(".").slice(1).filter((part) => !WINDOW.test(part)).join(".");
+}
+
 function stages(times) {
   const top = Math.max(1, ...Object.values(times));
   return Object.entries(times).map(([name, us]) => make("div", { class: "stage" }, make("span", {}, name),
@@ -100,6 +114,7 @@ async function show(event) {
     decision.reasons.length ? make("ul", { class: "reasons" }, ...decision.reasons.map((reason) => make("li", {}, reason.text || reason.code,
       reason.feature ? make("span", { class: "soft" }, ` ${reason.feature} = ${reason.value} ${reason.operator || ""} ${reason.threshold ?? ""}`) : null)))
       : make("p", { class: "soft" }, "No rule was hit."),
+    ...(decision.factors && decision.factors.length ? [make("h3", {}, "What moved the score"), ...factors(decision.factors)] : []),
     make("h3", {}, "What was known, and what is usual"),
     ...(features ? featureTables(features) : [make("p", { class: "soft" }, "No features are kept of this decision.")]),
     make("h3", {}, "Where the time went"),

@@ -147,6 +147,22 @@ def _decide(event: dict[str, Any]) -> dict[str, Any]:
         "trace": "a" * 32,
         "stages_us": {"customer": 320, "payee": 210, "score": 450, "judge": 90},
         "decided": datetime.now(UTC).isoformat(),
+        "factors": [
+            {
+                "feature": "customer.sum.amount.24h",
+                "weight": 1.25,
+                "share": 0.62,
+                "value": 980000,
+                "usual": 30000.0,
+            },
+            {
+                "feature": "payee.count.30d",
+                "weight": -0.4,
+                "share": 0.2,
+                "value": 60,
+                "usual": None,
+            },
+        ],
     }
 
 
@@ -216,11 +232,13 @@ def test_the_live_page_shows_what_goes_on(redis_url: str, tmp_path: Path) -> Non
             await page.until("document.querySelectorAll('#detail-body a').length === 5")
             body = await page.run(_text("detail-body"))
             assert "new to this customer" in body
+            assert "9,800.00300.00+62 %" in body, "what moved the score, beside what is usual"
+            assert "60−20 %" in body
             tables = await page.run(
                 "[...document.querySelectorAll('#detail-body table')]"
                 ".map(t => t.querySelector('th').textContent)"
             )
-            assert tables[:4] == ["customer", "customer, more", "payee", "device"]
+            assert tables[1:5] == ["customer", "customer, more", "payee", "device"]
             assert "sum.amount9,000.009,000.009,000.009,000.009,000.00300.00" in body
             assert "zscore.amount.14d3.25" in body
             assert "secret" not in body
