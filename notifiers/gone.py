@@ -1,4 +1,4 @@
-"""What if an address exists no more? It is taken out of the customer's channels, on record."""
+"""What if an address exists no more? It is unbound, on record, and the other channels are told."""
 
 import asyncio
 import logging
@@ -20,6 +20,7 @@ _UNBIND = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 redis.call('XADD', KEYS[2], '*', 'records', ARGV[3])
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', 100000, '*', 'telling', ARGV[4])
 return 1
 """
 
@@ -52,9 +53,12 @@ async def unbind(term: Term, ask: Ask, kind: str, address: str) -> None:
             actor=records.SERVICE,
         )
         stands = orjson.dumps({**kept, "channels": left})
-        done = await term.redis.eval(
-            _UNBIND, 2, key, names.AUDIT, raw, stands, orjson.dumps([made])
-        )
+        to = [{"kind": c["kind"], "address": c["address"]} for c in left if c.get("verified")]
+        told = {"v": 1, "customer": ask.customer, "added": [], "removed": [kind], "at": at}
+        told["to"] = to
+        keys = (key, names.AUDIT, names.TELLINGS)
+        values = (raw, stands, orjson.dumps([made]), orjson.dumps(told))
+        done = await term.redis.eval(_UNBIND, len(keys), *keys, *values)
         if done:
             log.info("%s: an address is gone and unbound", kind)
             return
