@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 import orjson
@@ -30,6 +31,8 @@ from risk.rules import (
 )
 
 _NAMES = ("version", "score", "score_acts_after_lessons", "asking", "fail_open", "brakes")
+_FALLING = "score steps from strict to mild with falling scores and amounts"
+MOST_SEGMENTS = 6
 _BRAKES = ("challenges_per_hour", "declines_per_hour")
 _ASKING = (
     "per_customer_24h",
@@ -48,10 +51,22 @@ class BadPolicy(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From this score on, this outcome."""
+    """From this score on, this outcome: for payments of at least an amount, of a segment.
+
+    ``amount`` is in minor units of the base currency; an amount that nobody knows (no rate) is
+    above every limit. ``segment`` is the list on which the segment's customers stand.
+    """
 
     at_least: int
     outcome: str
+    amount: int | None = None
+    segment: str | None = None
+
+    def reached(self, score: int, amount: int | None, segments: Collection[str]) -> bool:
+        """Whether a score, an amount and a customer's segments reach this step."""
+        if score < self.at_least or (self.segment is not None and self.segment not in segments):
+            return False
+        return self.amount is None or amount is None or amount >= self.amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,19 +181,80 @@ def _section(found: Any, where: str, known: Collection[str]) -> Mapping[str, Any
     return found
 
 
-def _steps(rows: Any) -> tuple[Step, ...]:
+def _steps(rows: Any, base: str) -> tuple[Step, ...]:
     if not isinstance(rows, list):
         raise BadPolicy(f"policy: needed a list of steps in 'score', got {rows!r}")
     steps: list[Step] = []
     for found in rows:
-        row = _section(found, "score", ("at_least", "outcome"))
+        row = _section(found, "score", ("at_least", "outcome", "amount_at_least", "segment"))
         if row.get("outcome") not in OUTCOMES:
             raise BadPolicy(f"policy: needed an outcome of {OUTCOMES}, got {row.get('outcome')!r}")
-        steps.append(Step(_count(row, "at_least"), row["outcome"]))
-    ranks = [(step.at_least, MILD_TO_STRICT[step.outcome]) for step in steps]
-    if ranks != sorted(ranks, reverse=True):
-        raise BadPolicy("policy: needed score steps from strict to mild with falling scores")
+        least = "amount_at_least"
+        amount = _minor(row, least, base) if least in row else None
+        segment = row.get("segment")
+        if segment is not None and not (isinstance(segment, str) and segment):
+            raise BadPolicy(f"policy: needed the name of a list in 'segment', got {segment!r}")
+        steps.append(Step(_count(row, "at_least"), row["outcome"], amount, segment))
+    _monotone(steps, base)
     return tuple(steps)
+
+
+def first_step(
+    steps: Iterable[Step], score: int, amount: int | None, segments: Collection[str]
+) -> Step | None:
+    """The first step that is reached, in the order of the file."""
+    return next((step for step in steps if step.reached(score, amount, segments)), None)
+
+
+def _monotone(steps: Sequence[Step], base: str) -> None:
+    """Refuse steps by which a higher score or amount would get a milder outcome.
+
+    The outcome changes at the steps' own bounds alone, so that those are all there is to try.
+    """
+    named = sorted({step.segment for step in steps if step.segment is not None})
+    if len(named) > MOST_SEGMENTS:
+        raise BadPolicy(f"policy: needed at most {MOST_SEGMENTS} segments, got {len(named)}")
+    names = [one for size in range(len(named) + 1) for one in combinations(named, size)]
+    reached: set[int] = set()
+    scores = sorted({0, *(step.at_least for step in steps)})
+    amounts: list[int | None] = [*sorted({0, *(s.amount for s in steps if s.amount)}), None]
+    for segments in names:
+        strict = {}
+        for score in scores:
+            for amount in amounts:
+                step = first_step(steps, score, amount, segments)
+                reached.add(id(step))
+                strict[score, amount] = 0 if step is None else MILD_TO_STRICT[step.outcome]
+        for score, more in [*pairwise(scores)]:
+            for amount in amounts:
+                _no_milder(strict, (score, amount), (more, amount), segments, base)
+        for amount, more_of_it in pairwise(amounts):
+            for score in scores:
+                _no_milder(strict, (score, amount), (score, more_of_it), segments, base)
+    for step in steps:
+        if id(step) not in reached:
+            raise BadPolicy(
+                f"policy: needed {_FALLING}, got one from {step.at_least} on to {step.outcome} "
+                "that is never reached: those before it come first"
+            )
+
+
+def _no_milder(
+    strict: Mapping[tuple[int, int | None], int],
+    less: tuple[int, int | None],
+    more: tuple[int, int | None],
+    segments: tuple[str, ...],
+    base: str,
+) -> None:
+    if strict[more] >= strict[less]:
+        return
+    of = f" of {' and '.join(segments)}" if segments else ""
+    told = [
+        f"score {score}, amount {'unknown' if amount is None else money.plain(amount, base)} "
+        f"{OUTCOMES[strict[score, amount]]}"
+        for score, amount in (less, more)
+    ]
+    raise BadPolicy(f"policy: needed {_FALLING}, got{of} {told[0]}, but {told[1]}")
 
 
 def _share(asking: Mapping[str, Any], steps: tuple[Step, ...]) -> float | None:
@@ -207,7 +283,7 @@ def read_policy(document: Mapping[str, Any], base: str) -> Policy:
     fail = _section(whole.get("fail_open"), "fail_open", _FAIL_OPEN)
     lessons = "score_acts_after_lessons"
     limit, wait = "unsigned_confirm_limit_24h", "binding_confirms_after_hours"
-    steps = _steps(whole.get("score"))
+    steps = _steps(whole.get("score"), base)
     return Policy(
         steps=steps,
         acts_after_lessons=_count(whole, lessons) if lessons in whole else 0,
@@ -311,20 +387,22 @@ def judge(
     score = min(1000, max(0, (opinions["score"] or 0 if acts else 0) + points))
     reasons: list[dict[str, Any]] = []
     outcome = "approve"
-    for step in rules.policy.steps if acts or points else ():
-        if score >= step.at_least:
-            outcome = step.outcome
-            reasons.append(
-                {
-                    "code": "score",
-                    "text": "The model finds this event unlike the customer's usual ones.",
-                    "feature": "score",
-                    "value": score,
-                    "operator": ">=",
-                    "threshold": step.at_least,
-                }
-            )
-            break
+    step = None
+    if acts or points:
+        segments = _segments(moment, rules)
+        step = first_step(rules.policy.steps, score, moment.amount_base, segments)
+    if step is not None:
+        outcome = step.outcome
+        reasons.append(
+            {
+                "code": "score",
+                "text": "The model finds this event unlike the customer's usual ones.",
+                "feature": "score",
+                "value": score,
+                "operator": ">=",
+                "threshold": step.at_least,
+            }
+        )
     if bar is not None and outcome in ("approve", "review") and moment.type == "transaction":
         risk = (bar.probability if acts else 0.0) + points / 1000
         if risk >= bar.at_least and (acts or points):
@@ -366,6 +444,13 @@ def judge(
         "late": moment.late,
     }
     return Judged(outcome, reasons, held, shadow, points, tags, given)
+
+
+def _segments(moment: events.Moment, rules: RuleSet) -> list[str]:
+    """The segments that the customer is of, among those that the policy names."""
+    named = {step.segment for step in rules.policy.steps if step.segment is not None}
+    on_list, at_us = rules.lists.on_list, moment.time_us
+    return [name for name in named if on_list(name, "customer", moment.customer, at_us)]
 
 
 def braked(judged: Judged, tripped: Sequence[Tripped]) -> Judged:

@@ -1,6 +1,7 @@
 """Does more risk ever get a milder outcome, and who is asked at all?"""
 
 import copy
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from risk.challenge import DAY_US, Asked, Conversation
+from risk.lists import Entry, Lists
 from risk.money import Rates
-from risk.policy import BadPolicy, Bar, Step, judge, read_policy, rule_set
+from risk.policy import BadPolicy, Bar, Step, first_step, judge, read_policy, rule_set
 from risk.rules import MILD_TO_STRICT, OUTCOMES, Rule, read_rules
 from tests.risk import payments
 from tests.risk.payments import NOON_US, payment
@@ -327,3 +329,130 @@ def test_who_reaches_the_budgets_bar_is_asked(
     assert told.outcome == outcome
     codes = [reason["code"] for reason in told.reasons]
     assert codes == {"challenge": ["asking_budget"], "decline": ["score"], "approve": []}[outcome]
+
+
+# -- amounts and segments --------------------------------------------------------------------------
+
+STEPS: list[dict[str, Any]] = [
+    {"at_least": 950, "outcome": "decline"},
+    {"at_least": 700, "outcome": "decline", "amount_at_least": "20000.00"},
+    {"at_least": 300, "outcome": "review", "segment": "elderly"},
+    {"at_least": 600, "outcome": "challenge"},
+    {"at_least": 300, "outcome": "challenge", "amount_at_least": "20000.00"},
+]
+
+
+@pytest.mark.parametrize(
+    ("score", "amount", "segments", "outcome"),
+    [
+        (950, 100, (), "decline"),
+        (700, 1_999_999, (), "challenge"),
+        (700, 2_000_000, (), "decline"),
+        (700, None, (), "decline"),
+        (300, 100, (), None),
+        (300, 2_000_000, (), "challenge"),
+        (300, 100, ("elderly",), "review"),
+        (299, None, ("elderly",), None),
+    ],
+)
+def test_amounts_and_segments_choose_the_first_step(
+    score: int, amount: int | None, segments: tuple[str, ...], outcome: str | None
+) -> None:
+    steps = read_policy(_policy("score", value=STEPS), "CNY").steps
+    found = first_step(steps, score, amount, segments)
+    assert (None if found is None else found.outcome) == outcome
+
+
+def test_a_segment_is_a_list_of_customers() -> None:
+    lists = Lists("1-0", {"elderly": {("customer", "cus_1"): Entry("asked for it", "ann")}})
+    steps = read_policy(_policy("score", value=STEPS), "CNY").steps
+    told = []
+    for known in (lists, Lists()):
+        rules = replace(payments.rule_set(steps=steps), lists=known)
+        opinions = {"score": 400, "anomaly": None}
+        told.append(judge(payment(), {}, opinions, rules, Conversation(), NOON_US).outcome)
+    assert told == ["review", "approve"]
+
+
+MILDER = [
+    ([{"at_least": 5, "outcome": "review"}, {"at_least": 9, "outcome": "decline"}][::-1], None),
+    ([{"at_least": 5, "outcome": "decline"}, {"at_least": 9, "outcome": "review"}],
+     "got one from 9 on to review that is never reached"),
+    ([{"at_least": 9, "outcome": "review"}, {"at_least": 5, "outcome": "decline"}],
+     "score 5, amount 0.00 decline, but score 9, amount 0.00 review"),
+    ([{"at_least": 5, "outcome": "challenge", "amount_at_least": "9.00"},
+      {"at_least": 5, "outcome": "decline"}], "amount 0.00 decline, but score 5, amount 9.00"),
+    ([{"at_least": 8, "outcome": "challenge", "segment": "vip"},
+      {"at_least": 5, "outcome": "decline"}], "of vip score 5, amount 0.00 decline, but score 8"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "told"), MILDER)
+def test_steps_by_which_more_risk_is_milder_are_refused(
+    steps: list[dict[str, Any]], told: str | None
+) -> None:
+    document = _policy("score", value=steps)
+    if told is None:
+        assert read_policy(document, "CNY").steps
+        return
+    with pytest.raises(BadPolicy, match=told):
+        read_policy(document, "CNY")
+
+
+_ROWS = st.lists(
+    st.fixed_dictionaries(
+        {"at_least": st.integers(0, 9), "outcome": st.sampled_from(OUTCOMES)},
+        optional={
+            "amount_at_least": st.sampled_from(["1.00", "2.00", "3.00"]),
+            "segment": st.sampled_from(["a", "b"]),
+        },
+    ),
+    max_size=5,
+)
+
+
+@given(
+    _ROWS,
+    st.integers(0, 10),
+    st.integers(0, 3),
+    st.none() | st.integers(0, 400),
+    st.integers(0, 200),
+    st.lists(st.sampled_from(["a", "b"]), unique=True),
+)
+def test_any_policy_that_is_read_is_monotone(
+    rows: list[dict[str, Any]],
+    score: int,
+    more: int,
+    amount: int | None,
+    greater: int,
+    segments: list[str],
+) -> None:
+    try:
+        steps = read_policy(_policy("score", value=rows), "CNY").steps
+    except BadPolicy:
+        return
+    higher = None if amount is None else amount + greater
+    ranks = []
+    for one, worth in ((score, amount), (score + more, higher)):
+        found = first_step(steps, one, worth, segments)
+        ranks.append(-1 if found is None else MILD_TO_STRICT[found.outcome])
+    assert max(ranks[0], 0) <= max(ranks[1], 0)
+
+
+BRAKES = {"challenges_per_hour": {"rule": 5, "overall": 9}, "declines_per_hour": {"rule": 1}}
+
+
+def test_brakes_are_read_or_refused() -> None:
+    good = {**BRAKES, "declines_per_hour": {"rule": 1, "overall": 2}}
+    told = read_policy(_policy("brakes", value=good), "CNY").brakes
+    assert told is not None
+    assert (told.of("challenge", overall=True), told.of("decline", overall=False)) == (9, 1)
+    assert read_policy(DOCUMENT, "CNY").brakes is None
+    with pytest.raises(BadPolicy, match="an integer of at least 1 in 'overall', got None"):
+        read_policy(_policy("brakes", value=BRAKES), "CNY")
+    with pytest.raises(BadPolicy, match="needed an object in 'declines_per_hour', got None"):
+        read_policy(
+            _policy("brakes", value={"challenges_per_hour": {"rule": 1, "overall": 1}}), "CNY"
+        )
+    with pytest.raises(BadPolicy, match="got 'challenges'; the nearest known name is challenges_"):
+        read_policy(_policy("brakes", value={"challenges": 3}), "CNY")
