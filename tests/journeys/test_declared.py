@@ -1,0 +1,69 @@
+"""An analyst declares what to count, restarts, and changes it; an answer is felt at once."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tests.journeys.house import House, bank_of, code, question, tell, until
+
+
+def _declare(house: House, *lines: str) -> None:
+    rows = "".join(f"  - {line}\n" for line in lines)
+    (house.data / "features.yaml").write_text(f"version: 1\nfeatures:\n{rows}")
+
+
+def test_a_changed_catalogue_keeps_the_counts_of_what_stays_across_a_restart(
+    tmp_path: Path,
+) -> None:
+    """A stage comes, another goes; the cut resumes, and nothing else begins anew."""
+    house = House(tmp_path / "house")
+
+    def paid(*names: str) -> list[Any]:
+        async def story() -> list[Any]:
+            async with bank_of(house) as bank:
+                more = {"amount": "20.00", "card": "crd-7", "terminal": "till-1"}
+                decision = await bank.pay("anna", payee={"account": "SHOP"}, **more)
+                features = await bank.features(decision["event"])
+                return [features.get(name, "unknown") for name in names]
+
+        return tell(story())
+
+    card, terminal, pair = "card.count.2h", "terminal.count.2h", "customer_payee.count.90d"
+    try:
+        _declare(house, "count per card in 2h", "count per customer x payee in 90d")
+        house.start()
+        assert paid(card, pair, terminal) == [1, 1, "unknown"]
+        assert paid(card, pair, terminal) == [2, 2, "unknown"]
+        house.end()
+        _declare(house, "count per terminal in 2h", "count per customer x payee in 90d")
+        house.start()
+        assert paid(card, pair, terminal) == ["unknown", 3, 1]
+        house.end()
+        _declare(house, "count per card in 2h", "count per customer x payee in 90d")
+        house.start()
+        assert paid(card, pair, "customer.count.24h") == [1, 4, 4], "no count has a gap"
+    finally:
+        house.end()
+
+
+def test_an_answer_raises_the_payees_and_the_devices_risk_within_a_second(house: House) -> None:
+    async def story() -> None:
+        async with bank_of(house) as bank, house.chat("boris") as boris:
+            await bank.introduce("boris")
+            there = {"payee": {"account": "MULE"}, "device": {"id": "phone-7"}}
+            decision = await bank.asked("boris", amount="23000.00", **there)
+            asked = await question(boris, decision)
+            boris.say(asked.sender, f"NO {code(asked)}")
+            outcome = await bank.outcome(decision["event"])
+
+            async def marked() -> dict[str, Any] | None:
+                later = await bank.pay("clara", amount="20.00", **there)
+                features = await bank.features(later["event"])
+                known = [features[f"{key}.fraud_count.30d"] for key in ("payee", "device")]
+                return later if known == [1, 1] else None
+
+            later = await until(marked, "the payee's and the device's known fraud")
+            felt = datetime.fromisoformat(later["decided"]) - datetime.fromisoformat(outcome["at"])
+            assert felt < timedelta(seconds=1)
+
+    tell(story())
