@@ -25,7 +25,7 @@ from tests.notifiers.sms_receiver import Receiver, pass_on
 
 PUSH = Path(__file__).resolve().parents[1] / "push"
 SECRETS: Mapping[str, bytes] = {"vapid": b"v" * 32, "sms-out": b"o" * 32, "sms-in": b"i" * 32}
-EDGE_KEY = b"e" * 32  # of the gateway in tests/gateway/bank.py
+EDGE_KEY = stage.SEAL_KEY
 TELEPHONE = "+8613800138000"
 
 
@@ -209,7 +209,9 @@ class Sms:
             "allow": [f"127.0.0.1:{self.receiver.port}"],
         }
         self._bank = await self._stack.enter_async_context(
-            bank.running(self._redis_url, self._tmp, replies_key=SECRETS["sms-in"])
+            bank.running(
+                self._redis_url, self._tmp, replies_key=SECRETS["sms-in"], edge_key=EDGE_KEY
+            )
         )
         return self
 
@@ -230,6 +232,12 @@ class Sms:
         return await pass_on(
             self._bank.url, SECRETS["sms-in"], name or f"in-{self._numbers}", whole
         )
+
+    async def post_raw(self, body: bytes, headers: Mapping[str, str]) -> int:
+        """Call our gateway with these very bytes; gives the status."""
+        url = f"{self._bank.url}/v1/replies"
+        async with self._bank.http.post(url, data=body, headers=headers) as answer:
+            return answer.status
 
 
 class Voice(Sms):
