@@ -583,6 +583,9 @@ class World:
             name = ("City Waterworks", "Northern Light and Power")[number]
             payee = Payee(f"{country}BILL{number:03d}", name, country, None, 1.0)
             day.transfer(at_us, payee, day.usual(2.5), day.scene, session, kind="bill")
+        landlord = _person(self.chance("landlord", day.customer.index), day.customer.home.country)
+        rent = self.chance("rent", day.customer.index).randrange(600, 1800) * day.customer.unit
+        day.transfer(day.later(at_us, 20, 90), landlord, rent, day.scene, session)
 
     def at_desk(self, day: _Day) -> _Scene:
         """The customer's own computer, where the customer is."""
@@ -652,9 +655,9 @@ class World:
         at_us = day.later(at_us, 20, 300)
         day.change(at_us, "payee_added", scene, session, scenario)
         payee = _person(chance, chance.choice(_HOMES).country)
-        for _ in range(chance.randrange(1, 3)):
+        for _ in range(chance.randrange(1, 4)):  # below what stands out beside rents
             at_us = day.later(at_us, 30, 600)
-            day.transfer(at_us, payee, day.between(1200, 9000), scene, session, scenario)
+            day.transfer(at_us, payee, day.between(150, 1500), scene, session, scenario)
 
     def mule_payee(self, day: _Day, story: _Story) -> None:
         """Talked into it: the customer's own device sends a large sum to a mule's account."""
@@ -673,8 +676,14 @@ class World:
         at_us = day.later(at_us, 20, 120)
         day.change(at_us, "device", day.scene, session, kind)
         at_us = day.later(at_us, 60, 3600)
-        friend = day.chance.choice(day.customer.friends)
-        day.transfer(at_us, friend, day.usual(2.0), day.scene, session, kind)
+        self._as_before(day, at_us, day.scene, session, kind)
+
+    def _as_before(self, day: _Day, at_us: int, scene: _Scene, session: str, kind: str) -> None:
+        """Send money to a friend; one in three times it is somebody new, and not little."""
+        payee, minor = day.chance.choice(day.customer.friends), day.usual(2.0)
+        if day.chance.random() < 0.33:
+            payee, minor = _person(day.chance, day.customer.home.country), day.between(50, 900)
+        day.transfer(at_us, payee, minor, scene, session, kind)
 
     def honest_new_payee(self, day: _Day, story: _Story) -> None:
         """Someone never paid before: a plumber, a friend of a friend."""
@@ -707,8 +716,7 @@ class World:
         day.login(at_us, scene, session, kind)
         if day.chance.random() < 0.5:
             at_us = day.later(at_us, 30, 600)
-            friend = day.chance.choice(day.customer.friends)
-            day.transfer(at_us, friend, day.usual(2.0), scene, session, kind)
+            self._as_before(day, at_us, scene, session, kind)
 
     def honest_spree(self, day: _Day, story: _Story) -> None:
         """An afternoon of dear shops: what a stolen card looks like, by its owner."""

@@ -20,7 +20,12 @@ BEFORE = read_rules(
     read_rule_file(Path(__file__).parent.parent / "assets" / "rules" / "format-1.yaml"), KNOWN
 )
 _WATCHED = sorted({name for rule in BEFORE for name in rule.names})
-_OLD, _NEW = Docket(BEFORE), SHIPPED.docket
+# These ask for more, or less, since they were measured on the made-up bank.
+_CHANGED = {"payee_known_fraud", "burst_of_payments", "card_testing"}
+_OLD, _NEW = (
+    Docket(tuple(rule for rule in rules if rule.id not in _CHANGED))
+    for rules in (BEFORE, SHIPPED.rules)
+)
 
 
 @given(
@@ -33,7 +38,9 @@ _OLD, _NEW = Docket(BEFORE), SHIPPED.docket
         }
     ),
 )
-def test_the_live_rules_hit_what_their_first_format_hit(kind: str, values: dict[str, Any]) -> None:
+def test_the_unchanged_live_rules_hit_what_their_first_format_hit(
+    kind: str, values: dict[str, Any]
+) -> None:
     before, after = (docket.hits(kind, values)[0] for docket in (_OLD, _NEW))
     assert [(hit.rule.id, hit.rule.outcome, hit.rule.text, hit.because) for hit in before] == [
         (hit.rule.id, hit.rule.outcome, hit.rule.text, hit.because) for hit in after
