@@ -262,6 +262,7 @@ def _application(
         passkeys=passkeys,
         accept=take_in,
         wait_us=int(settings.binding_wait.total_seconds() * 1_000_000),
+        readings=parts.readings,
         ports=ports,
     )
     app = web.Application(middlewares=[as_problems], client_max_size=settings.batch_bytes)

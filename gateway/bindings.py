@@ -34,6 +34,7 @@ from gateway.pages import Pages
 from gateway.passkeys import Passkeys
 from gateway.ports import GatewayPorts
 from gateway.problems import Problem
+from gateway.reading import Readings
 from gateway.records import caller, record
 from gateway.turns import Turns
 from risk import events, names, signed
@@ -104,8 +105,10 @@ class Bindings:
         passkeys: Passkeys,
         accept: Accept,
         wait_us: int,
+        readings: Readings,
         ports: GatewayPorts,
     ) -> None:
+        self._readings = readings
         self._turns, self._edge, self._edge_key = turns, edge, edge_key
         self._callers, self._pages = callers, pages
         self._customers, self._credentials, self._passkeys = customers, credentials, passkeys
@@ -366,13 +369,7 @@ class Bindings:
         role = self._callers.need(request, "bank", "officer")
         _, customer = self._customer(request)
         if role == "officer":
-            read = record(
-                "access.read",
-                f"gateway/{os.urandom(9).hex()}/access.read",
-                tenant=self._edge.tenant, case=None, event=None, subject=customer,
-                actor=caller(role), at_us=self._clock(), body={"what": "bindings"}, grade=1,
-            )  # fmt: skip
-            await self._turns.ask("XADD", names.AUDIT, "*", "records", orjson.dumps([read]))
+            await self._readings.first(caller(role), "bindings", customer, subject=customer)
         stored = await self._customers.stored(customer)
         rows = [
             {key: one.get(key) for key in ("kind", "token", "bound", "waits", "verified")}
