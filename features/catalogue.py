@@ -150,6 +150,9 @@ FEATURES: tuple[Feature, ...] = surface.FEATURES + tuple(
 BY_NAME: dict[str, Feature] = {feature.name: feature for feature in FEATURES}
 
 
+_CLAIMED: frozenset[str] = frozenset(one.name for one in FEATURES if one.claimed)
+
+
 def _nobody(_: Label) -> None:
     return None
 
@@ -250,7 +253,7 @@ def _describers(
     for base in (*DESCRIBERS, *FURTHER):
         mine = [one for one in sentences if one.key == base.key]
         if mine or base in DESCRIBERS:
-            found.append(declare(base, mine, since, forgotten_after))
+            found.append(declare(base, mine, since, forgotten_after, _CLAIMED))
     return tuple(found)
 
 

@@ -24,7 +24,16 @@ import yaml
 
 from features import asks
 from features.describer import FORGOTTEN_AFTER, Ask, Describer, Feature, Sight
-from features.filters import FIELDS, NAMED, PAYMENTS, BadDeclaration, Filter, near, read_filter
+from features.filters import (
+    CLAIMS,
+    FIELDS,
+    NAMED,
+    PAYMENTS,
+    BadDeclaration,
+    Filter,
+    near,
+    read_filter,
+)
 from features.moment import DAY, LATENESS, SECOND, Value, span
 from features.tracks import Amounts, Labels, Names, Steps, Track
 
@@ -463,17 +472,21 @@ def declare(
     sentences: Sequence[Sentence],
     since: Mapping[str, int],
     forgotten_after: int = FORGOTTEN_AFTER,
+    claimed: Collection[str] = (),
 ) -> Describer:
-    """The describer of a key with these features; ``since``: the stamps of its tracks."""
+    """The describer of a key with these features; ``since``: the stamps of its tracks.
+
+    ``claimed``: the built-in features that are made of what a client says of itself.
+    """
     if not sentences and forgotten_after == base.forgotten_after:
         return base
     tracks = _Tracks(base.key, since)
-    made = [_made(base, one, tracks) for one in sentences]
+    made = [_made(base, one, tracks, claimed) for one in sentences]
     return base.with_declared(made, tracks.all, forgotten_after)
 
 
 def _made(
-    base: Describer, one: Sentence, tracks: _Tracks
+    base: Describer, one: Sentence, tracks: _Tracks, claimed: Collection[str]
 ) -> tuple[Feature, Callable[[Sight], Value]]:
     ask = _ask(base, one, tracks)
     about = f" of {one.of}" if AGGREGATES[one.aggregate] == _NAME else ""
@@ -482,7 +495,11 @@ def _made(
     meaning = f"{ask.meaning}{about}{steps}{where}, per {one.key}"
     if one.second:
         meaning += f" and {one.second}"
-    return Feature(one.name, ask.unit, ask.grade, meaning), ask.of
+    says = {one.key, one.second, one.of}
+    for chosen in (one.chosen, *one.steps):
+        says |= chosen.fields | (chosen.needs & set(claimed))
+    by_client = not says.isdisjoint(CLAIMS | set(claimed))
+    return Feature(one.name, ask.unit, ask.grade, meaning, by_client), ask.of
 
 
 @dataclass(frozen=True, slots=True)

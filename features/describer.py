@@ -20,7 +20,7 @@ from struct import Struct
 from typing import Final, Protocol
 
 from features.acquaintances import Acquaintances
-from features.filters import Told
+from features.filters import CLAIMS, Told
 from features.frauds import Frauds
 from features.habits import COUNTRIES, DEVICES, Habits, Hours, Place, Places
 from features.moment import ACTS, DAY, LATENESS, SETTLED, Event, Label, Value, failed, span
@@ -61,6 +61,9 @@ class Feature:
     unit: str  # count, money (minor units, base currency), seconds, flag, ratio, km, km/h, other
     grade: int  # 1 harmless, 2 says something of a person's habits, 3 sensitive
     meaning: str
+    claimed: bool = (
+        False  # made of what a client says of itself: it may raise a risk, never lower it
+    )
 
 
 class Ask(Protocol):
@@ -251,7 +254,14 @@ class Describer:
         self.declared = tuple((feature.name, of) for feature, of in declared)
         self.asks = asked = tuple(asks)
         self.features: tuple[Feature, ...] = tuple(
-            Feature(f"{key}.{ask.name}", ask.unit, ask.grade, ask.meaning) for ask in asked
+            Feature(
+                f"{key}.{ask.name}",
+                ask.unit,
+                ask.grade,
+                ask.meaning,
+                key in CLAIMS or getattr(ask, "claimed", False),
+            )
+            for ask in asked
         ) + tuple(feature for feature, _ in declared)
         windowed = [ask for ask in asked if isinstance(ask, Windowed)]
         spans = sorted({span(ask.window) for ask in windowed}, reverse=True)

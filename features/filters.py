@@ -40,6 +40,9 @@ NAMED: Final[Mapping[str, Callable[[Event], str | None]]] = {
     )
 }
 
+#: Fields that a client may set as it likes: the bank does not vouch for them.
+CLAIMS: Final = frozenset({"device", "session", "country"})
+
 _AMOUNT: Final[Callable[[Event], int | None]] = attrgetter("amount_base")
 _OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     ">=": operator.ge,
@@ -96,6 +99,7 @@ class Filter:
     types: frozenset[str]
     tests: tuple[Callable[[Event, Told], bool], ...] = ()
     needs: frozenset[str] = field(default_factory=frozenset)  # names of features
+    fields: frozenset[str] = field(default_factory=frozenset)  # and of fields that it looks at
 
     def __call__(self, event: Event, told: Told) -> bool:
         """Whether this event is one of them; ``told``: the features that it was described by."""
@@ -159,9 +163,11 @@ def read_filter(name: str, text: str, features: Collection[str]) -> Filter:
     implied: dict[str, str] = {}  # type -> the field that says so
     tests: list[Callable[[Event, Told], bool]] = []
     needs: set[str] = set()
+    fields: set[str] = set()
     conditions = [" ".join(part.split()) for part in re.split(r"\band\b", text)]
     for condition in conditions:
         subject = re.split(r"[\s<>=!]", condition, maxsplit=1)[0]
+        fields.add(subject)
         if subject in _OF_TYPE and "missing" not in condition:
             implied[_OF_TYPE[subject]] = subject
         if found := _IS_MISSING.fullmatch(condition):
@@ -201,7 +207,8 @@ def read_filter(name: str, text: str, features: Collection[str]) -> Filter:
             )
     chosen = _chosen(types, implied)
     canonical = " and ".join([*sorted(conditions), *sorted(chosen)])
-    return Filter(name, canonical, chosen, tuple(tests), frozenset(needs))
+    seen = frozenset(fields - needs)
+    return Filter(name, canonical, chosen, tuple(tests), frozenset(needs), seen)
 
 
 def _getter(name: str, condition: str) -> Callable[[Event], object]:

@@ -77,6 +77,7 @@ def described(data: Path) -> list[dict[str, Any]]:
                 "unit": feature.unit,
                 "grade": feature.grade,
                 "meaning": feature.meaning,
+                "claimed": feature.claimed,
                 "declared": sentence is not None,
                 "line": sentence.text if sentence else None,
                 "place": sentence.place if sentence else None,

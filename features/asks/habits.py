@@ -12,6 +12,7 @@ class NewDevice(Ever):
     """1 if this customer is not known to have used this device before, else 0."""
 
     name = "new_device"
+    claimed = True
     unit = "flag"
     meaning = "1: the customer never did anything on this device (of the 64 used most recently)"
 
@@ -25,6 +26,7 @@ class NewCountry(Ever):
     """1 if this customer came from other countries before and never from this one, else 0."""
 
     name = "new_country"
+    claimed = True
     unit = "flag"
     meaning = "1: the customer came from elsewhere before, never from this country"
 
@@ -37,6 +39,7 @@ class NewCountryLogins(Over):
     """How many sign-ins from a country that was new then, this one included."""
 
     aggregate = "new_country_logins"
+    claimed = True
     unit = "count"
     words = "successful sign-ins within {} from a country that was new then (64: or more)"
 
@@ -53,6 +56,7 @@ class DistanceKm(Ever):
     """Kilometres from the place before, along the great circle."""
 
     name = "distance_km"
+    claimed = True
     unit = "km"
     meaning = "distance from the customer's place before"
 
@@ -66,6 +70,7 @@ class SpeedKmh(Ever):
     """How fast the customer must have travelled from the place before."""
 
     name = "speed_kmh"
+    claimed = True
     unit = "km/h"
     meaning = "speed from the customer's place before to here"
 

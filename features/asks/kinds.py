@@ -14,6 +14,7 @@ class Over:
     unit: ClassVar[str]
     words: ClassVar[str]
     grade: ClassVar[int] = 2
+    claimed: ClassVar[bool] = False  # made of what a client says of itself
     beyond: ClassVar[int] = 0  # how far before the window's beginning it looks
 
     def __init__(self, window: str) -> None:
@@ -29,4 +30,5 @@ class Ever:
     unit: ClassVar[str]
     meaning: ClassVar[str]
     grade: ClassVar[int] = 2
+    claimed: ClassVar[bool] = False
     reach: ClassVar[int] = 0

@@ -186,6 +186,16 @@ def test_what_the_models_look_at_is_described() -> None:
         assert len(set(model.inputs)) == len(model.inputs)
 
 
+def test_no_model_looks_at_what_a_client_claims_of_itself() -> None:
+    """Whoever holds a stolen phone has the right device: that may raise a risk, never lower it."""
+    claimed = {feature.name for feature in FEATURES if feature.claimed}
+    assert {name for name in BY_NAME if name.startswith("device.")} < claimed
+    habits = ("new_device", "new_country", "new_country_logins.24h", "distance_km", "speed_kmh")
+    assert claimed >= {f"customer.{name}" for name in habits}
+    for recipe in MODELS:
+        assert claimed.isdisjoint(recipe.make().inputs)
+
+
 def test_the_hour_and_the_weekend_are_those_of_utc() -> None:
     """2018-07-18 was a Wednesday."""
     wednesday = 1_531_872_000 * SECOND

@@ -456,6 +456,20 @@ def test_a_missing_session_never_looks_like_one_with_a_login() -> None:
     assert profile.describe(replace(paid, session=None))[name] == 1
 
 
+def test_of_each_declared_feature_it_is_known_whether_a_client_claims_it() -> None:
+    claimed = {name for name, one in TESTED.by_name.items() if one.claimed}
+    for name in (
+        "device.distinct.customer.24h",
+        "customer_session.none.signed_in.12h",
+        "customer.share.country.90d",
+        "customer.count.outside.24h",
+        "customer.sequence.takeover.24h",
+    ):
+        assert name in claimed, name
+    for name in ("card.count.small.10m", "customer_payee.sum.amount.7d", "kind.zscore.amount.7d"):
+        assert name not in claimed, name
+
+
 # -- changing the catalogue ----------------------------------------------------------------------
 
 _KEPT = "count per card in 1h"
