@@ -70,7 +70,7 @@ def write(house: Any, person: Any, changes: Iterable[Mapping[str, Any]]) -> int:
     from flows.live import wall_us
     from flows.records import Recorder
     from flows.redis_server import wait
-    from flows.redis_state import script
+    from gateway.lists import SCRIPT
 
     person.need("lists")
     rules = [rule.id for rule in read_rule_set(house.settings, house.data).rules]
@@ -91,7 +91,7 @@ def write(house: Any, person: Any, changes: Iterable[Mapping[str, Any]]) -> int:
         count += 1
     if args:
         client = wait(house.redis_url, 5.0)
-        client.register_script(script("lists"))(keys=[], args=args)
+        client.register_script(SCRIPT)(keys=[], args=args)
     return count
 
 

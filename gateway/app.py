@@ -31,6 +31,8 @@ from gateway.evidence import Evidence
 from gateway.health import Health
 from gateway.heard import Heard
 from gateway.inbox import Inbox
+from gateway.lists import SCRIPT as LISTS_SCRIPT
+from gateway.lists import ListCalls
 from gateway.live import Live
 from gateway.metrics import Metrics
 from gateway.pages import Pages
@@ -67,6 +69,7 @@ async def serve(
         "accept": accept.SCRIPT,
         "spend": deadline.SCRIPT,
         "label": labels.SCRIPT,
+        "lists": LISTS_SCRIPT,
         "customer": customers.SCRIPT,
         "answer": answers.SCRIPT,
         "bind": bindings.SCRIPT,
@@ -283,6 +286,7 @@ def _application(
     health = Health(parts.turns, parts.replies, parts.board, parts.metrics)
     proofs = Proofs(parts.callers, parts.edge, parts.turns, parts.evidence, parts.readings)
     told = (heard, push, live, health, parts.pages)
-    for part in (calls, proofs, parts.labels, reached, bound, asked, *told):
+    listed = ListCalls(parts.turns, parts.edge, parts.callers, ports)
+    for part in (calls, proofs, parts.labels, listed, reached, bound, asked, *told):
         app.add_routes(part.routes())
     return app

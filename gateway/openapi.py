@@ -141,6 +141,7 @@ def _bindings(by_id: dict[str, Any]) -> dict[str, Any]:
 def document() -> dict[str, Any]:
     """The whole description."""
     by_id = _parameter("id", "path", type="string", maxLength=128)
+    by_list = _parameter("list", "path", type="string", maxLength=64)
     prefer = _parameter("Prefer", "header", type="string", examples=["wait=0.5", "respond-async"])
     wait = _parameter("wait", "query", type="number", minimum=0)
     include = _parameter("include", "query", enum=["features", "factors"])
@@ -181,6 +182,10 @@ def document() -> dict[str, Any]:
                 )
             },
             "/v1/labels": {"post": _call("Say what was fraud", {202: None}, body="LabelEvent")},
+            "/v1/lists/{list}": {
+                "get": _call("Who stands on a list", {200: None}, parameters=(by_list,)),
+                "post": _call("Put on or take off a list", {201: None}, parameters=(by_list,)),
+            },
             "/v1/customers/{id}": {
                 "put": _call(
                     "Say by what a customer is reached",
