@@ -607,6 +607,9 @@ def test_nothing_declared_is_the_built_in_catalogue_as_it_stands() -> None:
     assert catalogue().needed(()).describers == DESCRIBERS
     assert set(catalogue().by_name) == set(BY_NAME)
     assert catalogue(("", "empty.yaml")).describers == DESCRIBERS
+    shipped = EVERYTHING["shipped"].needed(())
+    assert shipped.describers == DESCRIBERS, "what ships costs nothing until somebody needs it"
+    assert shipped.counted == set(BY_NAME)
 
 
 def test_an_entity_that_was_silent_for_two_years_is_a_new_one() -> None:

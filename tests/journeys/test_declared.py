@@ -56,11 +56,11 @@ def test_an_answer_raises_the_payees_and_the_devices_risk_within_a_second(house:
             boris.say(asked.sender, f"NO {code(asked)}")
             outcome = await bank.outcome(decision["event"])
 
-            async def marked() -> dict[str, Any] | None:
+            async def marked() -> dict[str, Any]:
                 later = await bank.pay("clara", amount="20.00", **there)
                 features = await bank.features(later["event"])
                 known = [features[f"{key}.fraud_count.30d"] for key in ("payee", "device")]
-                return later if known == [1, 1] else None
+                return later if known == [1, 1] else {}
 
             later = await until(marked, "the payee's and the device's known fraud")
             felt = datetime.fromisoformat(later["decided"]) - datetime.fromisoformat(outcome["at"])
