@@ -170,11 +170,11 @@ def _demoting(
 def _watch(bench: Bench, client: "redis.Redis", settings: Settings, data: Path) -> None:
     """Follow changes of the judgement; a rule that needs what is not counted restarts the flow."""
     known = assemble.known_names(settings, data)
-    counted = {feature.name for feature in assemble.counted(bench(), data).features}
+    counted = assemble.counted(bench(), data).counted
 
     def load(sha256: str) -> RuleSet:
         rules = stored(data, sha256, known)
-        lacking = {feature.name for feature in assemble.counted(rules, data).features} - counted
+        lacking = assemble.counted(rules, data).counted - counted
         if lacking:
             log.warning("flow: %s must be counted now; starting again", ", ".join(sorted(lacking)))
             signal.raise_signal(signal.SIGTERM)
