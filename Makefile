@@ -37,7 +37,7 @@ bench-quick: setup-dev ## the same in short, to see that it runs: its figures pr
 	@exec $(BIN)/python -m benchmarks --quick $(ARGS)
 
 .PHONY: bench-quality
-bench-quality: setup-dev ## the bars of quality: a replay of FILE, or of a simulated year's quarter
+bench-quality: setup-dev ## the bars of quality, simulated banks and, where given, the Handbook's FILE (ARGS=FILE)
 	@exec $(BIN)/python -m benchmarks.quality $(ARGS)
 
 .PHONY: campaign

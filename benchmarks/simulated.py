@@ -1,0 +1,254 @@
+"""How much of each kind of fraud is found in the made-up bank, if 0.5 % of events may be asked?
+
+The flow replays a simulated bank of a fresh seed; what it said of each payment is ranked: payments
+that a live rule stops first, then by score. The highest ``SHARE`` of all events count as asked,
+from day ``WARM`` on. Beside it, at the same budget: the rule "amount > x", and gradient-boosted
+trees learnt offline (scikit-learn's ``HistGradientBoostingClassifier``, in XGBoost's place) on all
+the same features, from the payments before day ``SPLIT`` whose labels were known then. A scenario
+whose frauds "amount > x" finds too, or that the trees find wholly, proves nothing.
+
+A story is one fraud from its first event to its last. It is *found* with its first payment asked
+about; what follows that payment is *stopped*, since the customer says no.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.replay_command import replay_file
+from flows.simulate import simulate, write
+
+SHARE: Final = 0.005
+WARM: Final = 21
+SPLIT: Final = 40
+DAYS: Final = 60
+SMALL: Final = 10_000  # minor units; what card testing pays
+START: Final = datetime(2026, 1, 5, tzinfo=UTC)
+_GAP_S: Final = 86_400.0
+
+#: Reasons that are no rule's.
+_NO_RULE: Final = {"score", "asking_budget", "no_rate", "late", "customer_blocked"}
+_CAPS: Final = {"asked_enough", "open_enough", "not_askable"}
+
+
+@dataclass
+class Seen:
+    """One payment, as the flow saw it and as it was."""
+
+    event: str
+    customer: str
+    at_s: float
+    scenario: str
+    fraud: bool
+    ruled: bool
+    score: int
+    values: Mapping[str, float | None]
+
+    @property
+    def amount(self) -> float:
+        """In minor units of the base currency."""
+        return self.values.get("event.amount") or 0.0
+
+
+@dataclass
+class Run:
+    """What a replay left: all its payments, and the sign-ins of thieves."""
+
+    events: int = 0
+    before: list[Seen] = field(default_factory=list)  # for the trees to learn from
+    payments: list[Seen] = field(default_factory=list)
+    logins: list[bool] = field(default_factory=list)  # a thief's successful one was flagged
+
+
+def replayed(folder: Path, seed: int, customers: int) -> tuple[Run, dict[str, Any]]:
+    """Simulate, replay, and read what was said from day ``WARM`` on; with the replay's report."""
+    events, truth, out = folder / "events.ndjson", folder / "truth.ndjson", folder / "out"
+    write(events, simulate(seed, customers, DAYS, START), truth)
+    report = replay_file(
+        events,
+        data=None,
+        over={"engine": {"anomaly": False}, "models": {"factors": False, "drift": False}},
+        label_delay="7d",
+        out=out,
+        with_ledger=False,
+        limit=None,
+        quiet=True,
+        truth=truth,
+    )
+    return read(events, truth, out / "decisions.ndjson"), report
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def read(events: Path, truth: Path, decisions: Path) -> Run:
+    """Join the events, their truth and the decisions on them, from day ``WARM`` on."""
+    said = {one["event"]: one for one in _lines(decisions)}
+    true = {one["event"]: one for one in _lines(truth)}
+    begins_s, run = START.timestamp() + WARM * 86_400, Run()
+    for event in _lines(events):
+        at_s = datetime.fromisoformat(event["time"]).timestamp()
+        warm = at_s >= begins_s
+        run.events += warm
+        decision, fact = said[event["id"]], true.get(event["id"], {})
+        fraud, scenario = bool(fact.get("fraud")), str(fact.get("scenario", ""))
+        if event["type"] == "login" and warm and fraud and event["result"] == "success":
+            if scenario == "account_takeover":
+                run.logins.append(decision["decision"] == "review")
+        elif event["type"] == "transaction":
+            codes = {reason["code"] for reason in decision["reasons"]}
+            ruled = decision["decision"] != "approve" and bool(codes - _NO_RULE - _CAPS)
+            values = {
+                name: float(value) if value is not None else None
+                for name, value in decision["features"].items()
+                if value is None or isinstance(value, int | float)
+            }
+            (run.payments if warm else run.before).append(
+                Seen(
+                    event["id"],
+                    event["customer"],
+                    at_s,
+                    scenario,
+                    fraud,
+                    ruled,
+                    decision["score"],
+                    values,
+                )
+            )
+    return run
+
+
+def asked(payments: Sequence[Seen], key: Callable[[Seen], Any], budget: int) -> set[str]:
+    """The payments that rank highest; of equals the earlier."""
+    ranked = sorted(payments, key=lambda one: (key(one), -one.at_s), reverse=True)
+    return {one.event for one in ranked[:budget]}
+
+
+def stories(payments: Sequence[Seen]) -> dict[str, list[list[Seen]]]:
+    """scenario -> frauds of one customer that follow each other within a day."""
+    told: dict[str, list[list[Seen]]] = {}
+    last: dict[tuple[str, str], list[Seen]] = {}
+    for one in sorted(payments, key=lambda one: one.at_s):
+        if not one.fraud:
+            continue
+        key = (one.customer, one.scenario)
+        story = last.get(key)
+        if story is None or one.at_s - story[-1].at_s > _GAP_S:
+            story = last[key] = []
+            told.setdefault(one.scenario, []).append(story)
+        story.append(one)
+    return told
+
+
+def recalls(payments: Sequence[Seen], chosen: set[str]) -> dict[str, dict[str, Any]]:
+    """Of each scenario: stories, and the shares that were found, by story, payment and value."""
+    told = {}
+    for name, of_it in sorted(stories(payments).items()):
+        rows = [one for story in of_it for one in story]
+        found = [story for story in of_it if any(one.event in chosen for one in story)]
+        row = {
+            "stories": len(of_it),
+            "payments": len(rows),
+            "found": _share(len(found), len(of_it)),
+            "payments_asked": _share(sum(one.event in chosen for one in rows), len(rows)),
+            "value_stopped": _share(
+                sum(_stopped(story, chosen) for story in of_it), sum(one.amount for one in rows)
+            ),
+        }
+        if name == "card_testing":
+            row["stopped_by_4th_small"] = _share(
+                sum(_by_fourth(story, chosen) for story in of_it), len(of_it)
+            )
+        told[name] = row
+    return told
+
+
+def _stopped(story: Sequence[Seen], chosen: set[str]) -> float:
+    """The value from the first payment asked about on."""
+    for at, one in enumerate(story):
+        if one.event in chosen:
+            return sum(later.amount for later in story[at:])
+    return 0.0
+
+
+def _by_fourth(story: Sequence[Seen], chosen: set[str]) -> bool:
+    small = [one for one in story if one.amount <= SMALL][:4]
+    return any(one.event in chosen for one in small)
+
+
+def _share(part: float, whole: float) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def trees(run: Run, seed: int) -> dict[str, float]:
+    """What offline trees say of each payment from day ``SPLIT`` on."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    split_s = START.timestamp() + SPLIT * 86_400
+    payments = run.before + run.payments
+    past = [one for one in payments if one.at_s < split_s - 7 * 86_400]
+    to_come = [one for one in run.payments if one.at_s >= split_s]
+    counts = Counter(
+        name for one in past for name, value in one.values.items() if value is not None
+    )
+    names = sorted(name for name, count in counts.items() if count > len(past) // 1000)
+
+    def matrix(rows: Sequence[Seen]) -> NDArray[np.float64]:
+        table = [[one.values.get(name) for name in names] for one in rows]
+        return np.array(table, dtype=np.float64)
+
+    model = HistGradientBoostingClassifier(
+        max_iter=200,
+        learning_rate=0.05,
+        max_leaf_nodes=15,
+        l2_regularization=1.0,
+        random_state=seed,
+    )
+    model.fit(matrix(past), [one.fraud for one in past])
+    said = model.predict_proba(matrix(to_come))[:, 1]
+    return {one.event: float(value) for one, value in zip(to_come, said, strict=True)}
+
+
+def measured(run: Run, seed: int) -> dict[str, Any]:
+    """All figures of one run."""
+    budget = round(run.events * SHARE)
+    ours = asked(run.payments, lambda one: (one.ruled, one.score), budget)
+    by_amount = asked(run.payments, lambda one: one.amount, budget)
+    split_s = START.timestamp() + SPLIT * 86_400
+    late = [one for one in run.payments if one.at_s >= split_s]
+    late_budget = round(budget * len(late) / len(run.payments))
+    by_trees = trees(run, seed)
+    frauds = [one for one in run.payments if one.fraud]
+    of_all = stories(run.payments)
+    kept = [story for of_it in of_all.values() for story in of_it if story[0].event in ours]
+    return {
+        "seed": seed,
+        "events": run.events,
+        "payments": len(run.payments),
+        "frauds": len(frauds),
+        "asked": len(ours),
+        "asked_by_rules": sum(one.ruled for one in run.payments if one.event in ours),
+        "honest_asked": sum(not one.fraud for one in run.payments if one.event in ours),
+        "scenarios": recalls(run.payments, ours),
+        "amount_alone": recalls(run.payments, by_amount),
+        "trees_offline": recalls(late, asked(late, lambda one: by_trees[one.event], late_budget)),
+        "far_logins_flagged": _share(sum(run.logins), len(run.logins)),
+        "far_logins": len(run.logins),
+        "value_stopped": _share(
+            sum(_stopped(story, ours) for of_it in of_all.values() for story in of_it),
+            sum(one.amount for one in frauds),
+        ),
+        "stories_with_nothing_lost": _share(len(kept), sum(map(len, of_all.values()))),
+    }
