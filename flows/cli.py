@@ -289,12 +289,15 @@ def simulate(
 @app.command()
 def doctor(data: Data = VAR, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Say what is wrong and what to do; status 1 where something is."""
-    from flows.doctor import examine
+    from flows.doctor import channels, examine
 
-    found = examine(_house(data))
+    house = _house(data)
+    found = examine(house)
     if as_json:
         _say(json.dumps(found))
     else:
+        for line in channels(house):
+            _say(line)
         for line in found or ["Nothing is wrong."]:
             _say(line)
     raise typer.Exit(1 if found else 0)

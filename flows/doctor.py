@@ -12,9 +12,10 @@ from config.settings import HERE, BadConfig
 from flows import assemble
 from flows.errors import Unregistered
 from flows.live import wall_us
-from flows.parts import House
+from flows.parts import House, check_channels
 from flows.redis_server import weaknesses
 from flows.templates_command import hosts_of, in_use
+from notifiers import prosody
 from notifiers.templates_lint import lint
 from risk import names
 
@@ -32,8 +33,34 @@ def examine(house: House) -> list[str]:
         client.ping()
     except redis.RedisError as away:
         where = house.redis_url.rpartition("@")[2]
-        return [*found, f"Redis at {where} does not answer ({away}): start `ringback run`"]
-    return [*found, *weaknesses(client), *_flow(client), *_ledger(client), *_dead(client)]
+        found.append(f"Redis at {where} does not answer ({away}): start `ringback run`")
+    else:
+        found += [*weaknesses(client), *_flow(client), *_ledger(client), *_dead(client)]
+    return found + _channels(house)
+
+
+def channels(house: House) -> list[str]:
+    """Say by which channels customers are reached, and which are not set up: a line each."""
+    told = house.settings.channels
+    xmpp = house.settings.xmpp
+    if not xmpp.embedded:
+        chat = f"the chat server at {xmpp.host}:{xmpp.port}"
+    else:
+        chat = "the demo's own chat server" if prosody.available() else "off: Prosody is missing"
+    lines = {"web": "the customer's page", "xmpp": chat}
+    for kind in ("push", "sms", "voice"):
+        at = told.get(kind)
+        what = None if at is None else at.get("contact") or at.get("url")
+        lines[kind] = "not set up" if at is None else f"set up ({what})"
+    return [f"channel {kind}: {line}" for kind, line in lines.items()]
+
+
+def _channels(house: House) -> list[str]:
+    try:
+        check_channels(house)
+    except BadConfig as wrong:
+        return [f"{wrong}: the notifier will not start with it"]
+    return []
 
 
 def _disk(data: Path) -> list[str]:

@@ -48,6 +48,35 @@ def test_a_secret_that_others_can_read_is_found(house: House) -> None:
     assert examine(house) == ["secrets/bank.token is readable by others: chmod 600 it"]
 
 
+def test_what_customers_are_reached_by_is_named(house: House) -> None:
+    assert doctor.channels(house)[0] == "channel web: the customer's page"
+    assert doctor.channels(house)[2:] == [
+        f"channel {k}: not set up" for k in ("push", "sms", "voice")
+    ]
+    told = {
+        "push": {"contact": "mailto:a@bank.example"},
+        "sms": {"url": "https://sms.bank.example/"},
+    }
+    (house.data / "ringback.yaml").write_text(yaml.safe_dump({"channels": told}), encoding="utf-8")
+    more = open_house(house.data, {"redis_url": house.redis_url})
+    assert doctor.channels(more)[2:4] == [
+        "channel push: set up (mailto:a@bank.example)",
+        "channel sms: set up (https://sms.bank.example/)",
+    ]
+    assert examine(more) == []
+
+
+def test_a_channel_or_a_ladder_that_cannot_be_used_is_found(house: House) -> None:
+    told = {"channels": {"sms": {"url": "http://10.0.0.7/"}}}
+    (house.data / "ringback.yaml").write_text(yaml.safe_dump(told), encoding="utf-8")
+    (found,) = examine(open_house(house.data, {"redis_url": house.redis_url}))
+    assert "channels.sms.url: needed https" in found
+    (house.data / "ringback.yaml").unlink()
+    (house.data / "ladder.yaml").write_text("version: 1\nladders: {}\n", encoding="utf-8")
+    (found,) = examine(house)
+    assert "ladders.usual.normal" in found
+
+
 def test_a_full_disk_is_found(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")  # noqa: PYI024  as shutil gives it
     monkeypatch.setattr(
