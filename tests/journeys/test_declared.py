@@ -1,5 +1,8 @@
 """An analyst declares what to count, restarts, and changes it; an answer is felt at once."""
 
+import asyncio
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -65,5 +68,50 @@ def test_an_answer_raises_the_payees_and_the_devices_risk_within_a_second(house:
             later = await until(marked, "the payee's and the device's known fraud")
             felt = datetime.fromisoformat(later["decided"]) - datetime.fromisoformat(outcome["at"])
             assert felt < timedelta(seconds=1)
+
+    tell(story())
+
+
+RULE = """\
+version: 2
+id: card_spree
+title: Card spree
+reason: {en: Many payments with one card within an hour.}
+severity: low
+when: card.count.1h >= 5
+action: review
+state: shadow
+owner: ann
+"""
+
+
+def test_a_rule_that_names_a_feature_on_demand_makes_it_counted_from_then_on(
+    house: House, tmp_path: Path
+) -> None:
+    """The flow takes the new set, starts itself again, and counts what the rule needs."""
+    rule = tmp_path / "card_spree.yaml"
+    rule.write_text(RULE, encoding="utf-8")
+
+    def typed(*words: str) -> None:
+        line = [sys.executable, "-m", "flows.cli", *words, "--data", str(house.data)]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    async def story() -> None:
+        async with bank_of(house) as bank:
+
+            async def counted() -> Any:
+                decision = await bank.pay("anna", amount="20.00", card="crd-9")
+                if decision.get("degraded"):
+                    return None  # it is just starting again
+                return (await bank.features(decision["event"])).get("card.count.1h")
+
+            assert await counted() is None
+            await asyncio.to_thread(typed, "staff", "add", "ann")
+            await asyncio.to_thread(
+                typed, "rules", "propose", str(rule), "--as", "ann", "--why", "cards are tested"
+            )
+            assert await until(counted, "the card's count") == 1
+            assert await counted() == 2
 
     tell(story())
