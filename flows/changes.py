@@ -136,12 +136,13 @@ class Changes:
     def adopt(self, rules: RuleSet) -> RuleSet:
         """At the first start the files' set counts, on record; later, the one that was agreed on.
 
-        Files that have changed since are told of by `differs`, and change nothing by themselves.
+        Files that have changed since are told of by `differs`, and change nothing by themselves;
+        but rates are facts and no judgement: those of the files count from this start on.
         """
         head = self.head()
         if head is not None:
             self._client.hsetnx(names.JUDGEMENT, "head", head)
-            return judgement.stored(self._data, head, self._known)
+            return self._with_rates(judgement.stored(self._data, head, self._known), rules)
         judgement.keep(self._data, rules)
         at_us = self._now_us()
         body = {"step": "adopted", "set": rules.sha256, "how": "the files at the first start"}
@@ -154,6 +155,24 @@ class Changes:
         judgement.point(self._data, rules.sha256)
         return rules
 
+    def _with_rates(self, current: RuleSet, written: RuleSet) -> RuleSet:
+        if current.rates == written.rates:
+            return current
+        document = orjson.loads(current.document)
+        document["rates"] = orjson.loads(written.document)["rates"]
+        raw = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+        after = judgement.of_document(raw, self._known)
+        at_us = self._now_us()
+        body = {"step": "rates", "set_before": current.sha256, "set": after.sha256}
+        judgement.keep(self._data, after)
+        records = [
+            *judgement.set_records(after, lambda rid, told: self._record(rid, told, None, at_us)),
+            self._record(f"config/rates/{after.sha256}/{at_us}", body, None, at_us),
+        ]
+        self._run(current.sha256, after.sha256, None, records)
+        judgement.point(self._data, after.sha256)
+        return after
+
     def differs(self, written: RuleSet) -> list[str]:
         """What stands in the files otherwise than in the set that counts, in words."""
         told: Any = self._client.hget(names.JUDGEMENT, "files")
@@ -161,6 +180,9 @@ class Changes:
             return []
         now, files = (rows_of(orjson.loads(one.document)) for one in (self.current(), written))
         found = [f"rule {ident} is in the files alone" for ident in files if ident not in now]
+        policies = [orjson.loads(one.document)["policy"] for one in (self.current(), written)]
+        if policies[0] != policies[1]:
+            found.append("the policy reads otherwise in the files")
         found += [
             f"rule {ident} reads otherwise in the files"
             for ident, row in files.items()

@@ -211,6 +211,24 @@ def propose(
 
 
 @rules_app.command()
+def policy(
+    file: Annotated[Path, typer.Argument(help="A policy file, whole.")],
+    by: As,
+    why: Why,
+    data: House = VAR,
+    key: Key = None,
+) -> None:
+    """Propose another policy; it always waits for a second person."""
+    from config.settings import read_yaml
+    from flows.staff import person
+
+    if not file.is_file():
+        raise BadSettings(f"rules policy: needed a file, got {file}, which is none")
+    said = read_yaml(file)
+    _told(changes_of(data).propose(person(data, by, key), {}, why, said))
+
+
+@rules_app.command()
 def promote(
     rule: str,
     to: Annotated[str, typer.Option(help="shadow or live.")],

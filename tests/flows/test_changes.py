@@ -12,7 +12,7 @@ import orjson
 import pytest
 import redis
 
-from config.settings import Settings
+from config.settings import HERE, Settings
 from features.catalogue import BY_NAME
 from flows import judgement, staff
 from flows.assemble import read_files, read_rule_set
@@ -294,6 +294,23 @@ def test_files_that_were_changed_by_hand_are_told_of_and_count_for_nothing(
     written = read_files(Settings(), folder.parent)
     assert office.changes.differs(written) == ["rule many_small is in the files alone"]
     assert office.changes.adopt(written).sha256 == FILES.sha256
+
+
+def test_rates_are_facts_and_count_from_the_next_start_on(office: Office, tmp_path: Path) -> None:
+    folder = tmp_path / "by-hand"
+    folder.mkdir()
+    (folder / "rates.yaml").write_text("base: CNY\nrates: {USD: {2026-01-01: '9'}}\n")
+    (folder / "policy.yaml").write_text((HERE / "policy.yaml").read_text().replace("980", "990"))
+    written = read_files(Settings(), folder)
+    counting = office.changes.adopt(written)
+    assert counting.rates == written.rates
+    assert counting.policy == FILES.policy
+    assert office.changes.differs(written) == ["the policy reads otherwise in the files"]
+    assert office.changes.adopt(written).sha256 == counting.sha256
+    assert [one["body"]["step"] for one in office.records() if "step" in one["body"]] == [
+        "adopted",
+        "rates",
+    ]
 
 
 def test_a_changed_byte_in_a_stored_set_is_found(office: Office) -> None:
