@@ -145,9 +145,13 @@ def judged(runs: list[dict[str, Any]], customers: int) -> dict[str, Any]:
         }
         means[f"{name}.{figure}"] = of
         met[name] = (of["scenarios"] or 0.0) >= bar
-        counts[name] = (of["amount_alone"] or 0.0) < AMOUNT_FINDS and (
-            of["trees_offline"] or 0.0
-        ) < TREES_FIND
+        by_amount, by_trees = of["amount_alone"], of["trees_offline"]
+        counts[name] = (
+            by_amount is not None
+            and by_trees is not None
+            and by_amount < AMOUNT_FINDS
+            and by_trees < TREES_FIND
+        )
     flagged = _mean([run["far_logins_flagged"] for run in runs])
     met["far_login_flagged_at_the_login"] = flagged == 1.0
     return {

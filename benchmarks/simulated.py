@@ -193,8 +193,13 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def trees(run: Run, seed: int) -> dict[str, float]:
-    """What offline trees say of each payment from day ``SPLIT`` on."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    """What offline trees say of each payment from day ``SPLIT`` on; nothing without scikit-learn."""
+    try:
+        from sklearn.ensemble import (  # type: ignore[import-untyped]
+            HistGradientBoostingClassifier,
+        )
+    except ImportError:
+        return {}
 
     split_s = START.timestamp() + SPLIT * 86_400
     payments = run.before + run.payments
@@ -243,7 +248,9 @@ def measured(run: Run, seed: int) -> dict[str, Any]:
         "honest_asked": sum(not one.fraud for one in run.payments if one.event in ours),
         "scenarios": recalls(run.payments, ours),
         "amount_alone": recalls(run.payments, by_amount),
-        "trees_offline": recalls(late, asked(late, lambda one: by_trees[one.event], late_budget)),
+        "trees_offline": recalls(late, asked(late, lambda one: by_trees[one.event], late_budget))
+        if by_trees
+        else {},
         "far_logins_flagged": _share(sum(run.logins), len(run.logins)),
         "far_logins": len(run.logins),
         "value_stopped": _share(
