@@ -193,7 +193,7 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def trees(run: Run, seed: int) -> dict[str, float]:
-    """What offline trees say of each payment from day ``SPLIT`` on; nothing without scikit-learn."""
+    """What offline trees say of payments from day ``SPLIT`` on; without scikit-learn nothing."""
     try:
         from sklearn.ensemble import (  # type: ignore[import-untyped]
             HistGradientBoostingClassifier,
