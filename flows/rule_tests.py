@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from features import surface
-from features.catalogue import BY_NAME, DESCRIBERS
+from features.catalogue import Catalogue
 from features.describer import Profile
+from flows.catalogue import read_catalogue
 from risk import money
 from risk.events import Moment
 from risk.policy import event_values
@@ -43,12 +44,17 @@ class Tested:
         return self.wished == self.got
 
 
-def run_tests(rules: Sequence[Rule], base: str) -> Iterator[Tested]:
-    """Run the tests of all rules; `BadRules` where one can't be read."""
+def run_tests(rules: Sequence[Rule], base: str, known: Catalogue | None = None) -> Iterator[Tested]:
+    """Run the tests of all rules; `BadRules` where one can't be read.
+
+    ``known``: the features that a rule may name; without it the shipped ones.
+    """
+    known = known or read_catalogue()
     for place, rule in enumerate(rules):
         # Whatever their states are; the rules before it only where it looks at their hits.
         sees = any(name.startswith("hit.") for name in rule.names)
         acting = rules[0 if sees else place : place + 1]
+        counted = known.needed({name for one in acting for name in one.names})
         docket = Docket([replace(one, state="live") for one in acting])
         for number, test in enumerate(rule.tests, 1):
             where = f"rule {rule.id}: test {test.get('name', number)}"
@@ -56,7 +62,7 @@ def run_tests(rules: Sequence[Rule], base: str) -> Iterator[Tested]:
             wished = test.get("hit")
             if not isinstance(wished, bool):
                 raise BadRules(f"{where}: needed true or false in 'hit', got {wished!r}")
-            values, kind, at_us = _values(where, rule, test, base)
+            values, kind, at_us = _values(where, rule, test, base, counted)
             lists = test.get("lists") or {}
 
             def on_list(name: str, key: str, value: str, _: int, lists: Any = lists) -> bool:
@@ -76,27 +82,28 @@ def _known(where: str, row: Mapping[str, Any], names: Sequence[str]) -> None:
 
 
 def _values(
-    where: str, rule: Rule, test: Mapping[str, Any], base: str
+    where: str, rule: Rule, test: Mapping[str, Any], base: str, known: Catalogue
 ) -> tuple[dict[str, Any], str, int]:
     kind = "transaction" if "transaction" in rule.applies_to else min(rule.applies_to)
     if ("events" in test) == ("values" in test):
         raise BadRules(f"{where}: needed either 'events' or 'values'")
     if "values" in test:
-        return _given(where, test["values"], base), kind, _MONDAY_US
+        return _given(where, test["values"], base, known), kind, _MONDAY_US
     moments = [one for row in test["events"] for one in _moments(where, row, kind, base)]
     if not moments:
         raise BadRules(f"{where}: needed at least one event in 'events', got none")
     moments = [one._replace(id=f"e{place}") for place, one in enumerate(moments)]
     last = moments[-1]
-    return {**_described(moments), **event_values(last)}, last.type, last.time_us
+    return {**_described(moments, known), **event_values(last)}, last.type, last.time_us
 
 
-def _given(where: str, values: Mapping[str, Any], base: str) -> dict[str, Any]:
+def _given(where: str, values: Mapping[str, Any], base: str, known: Catalogue) -> dict[str, Any]:
     given: dict[str, Any] = {}
+    features = known.by_name
     for name, value in values.items():
-        if name not in BY_NAME and name not in EVENT and name not in ("score", "anomaly"):
+        if name not in features and name not in EVENT and name not in ("score", "anomaly"):
             raise BadRules(f"{where}: needed a known name in 'values', got {name!r}")
-        amount = name in BY_NAME and BY_NAME[name].unit == "money"
+        amount = name in features and features[name].unit == "money"
         given[name] = money.minor_units(value, base) if amount and isinstance(value, str) else value
     return given
 
@@ -144,16 +151,16 @@ def _moments(where: str, row: Mapping[str, Any], kind: str, base: str) -> Iterat
         )._replace(**texts)
 
 
-def _described(moments: Sequence[Moment]) -> dict[str, Any]:
+def _described(moments: Sequence[Moment], counted: Catalogue) -> dict[str, Any]:
     """The last event as the flow would describe it, those before it being past."""
     held: dict[tuple[str, str], Profile] = {}
     values: dict[str, Any] = {}
     for moment in moments:
         values = dict(surface.describe(moment))
-        for describer in DESCRIBERS:
+        for describer in counted.describers:
             owner = describer.entity(moment)
             if owner is not None:
                 profile = held.setdefault((describer.key, owner), describer.new())
-                values.update(profile.describe(moment))
-                profile.observe(moment)
+                values.update(profile.describe(moment, values))
+                profile.observe(moment, values)
     return values
