@@ -22,6 +22,7 @@ import orjson
 import redis
 
 from flows import judgement
+from flows.catalogue import read_catalogue
 from flows.errors import FlowError
 from flows.redis_state import script
 from flows.rule_tests import run_tests
@@ -314,7 +315,7 @@ class Changes:
         self._readable(document["rules"])
         try:
             after = judgement.of_document(raw, self._known)
-            told = run_tests(after.rules, self._known.base) if tested else ()
+            told = run_tests(after.rules, self._known.base, read_catalogue(self._data)) if tested else ()
             failed = [one for one in told if one.rule in rules and not one.passed]
         except (BadPolicy, BadRules) as wrong:
             raise BadChange(f"change: {wrong}") from wrong
