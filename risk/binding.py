@@ -18,9 +18,6 @@ from typing import Any
 
 from risk.events import parse_us
 
-KINDS = ("xmpp", "web", "push", "sms", "voice", "passkey", "device")
-CREDENTIALS = ("passkey", "device")
-
 
 @dataclass(frozen=True, slots=True)
 class Binding:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -101,6 +102,17 @@ def test_any_other_fact_decision_or_reason_makes_another_challenge(
 def test_what_differs_has_a_name(changed: dict[str, str], why: str | None) -> None:
     said = orjson.loads(signed.statement(ASKED, "confirm", None)) | changed
     assert signed.differs(said, ASKED, "confirm") == why
+
+
+def test_the_statement_in_the_protocol_s_page_is_in_the_form_that_is_signed() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
+    found = re.findall(r"```json\n(\{.*?)\n```", page.read_text(encoding="utf-8"), re.DOTALL)
+    [text] = [one for one in found if '"decision"' in one]
+    facts = orjson.loads(text)
+    decision, reason = facts.pop("decision"), facts.pop("reason")
+    assert signed.statement(facts, decision, reason).decode() == text
+    about = {"name": facts["payee"], "account": facts["payee_account"]}
+    assert signed.question(facts, about) == facts
 
 
 # --- JWS -------------------------------------------------------------------------------------
