@@ -23,6 +23,7 @@ import redis
 
 from flows import judgement
 from flows.catalogue import read_catalogue
+from flows.catalogue import read_catalogue
 from flows.errors import FlowError
 from flows.redis_state import script
 from flows.rule_tests import run_tests
@@ -118,6 +119,7 @@ class Changes:
     ) -> None:
         self._data, self._client, self._known = data, client, known
         self._record, self._now_us = record, now_us
+        self._catalogue = read_catalogue(data)
         self._script = client.register_script(script("judgement"))
 
     # --- what counts ------------------------------------------------------------------------
@@ -315,7 +317,8 @@ class Changes:
         self._readable(document["rules"])
         try:
             after = judgement.of_document(raw, self._known)
-            told = run_tests(after.rules, self._known.base, read_catalogue(self._data)) if tested else ()
+            features = read_catalogue(self._data)
+            told = run_tests(after.rules, self._known.base, features) if tested else ()
             failed = [one for one in told if one.rule in rules and not one.passed]
         except (BadPolicy, BadRules) as wrong:
             raise BadChange(f"change: {wrong}") from wrong

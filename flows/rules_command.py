@@ -99,13 +99,15 @@ def check(file: File = None, data: Data = None, as_json: Json = False) -> None:
 def run_rule_tests(file: File = None, data: Data = None, as_json: Json = False) -> None:
     """Run the tests that stand beside the rules; status 1 where one fails."""
     from flows.catalogue import read_catalogue
+    from flows.catalogue import read_catalogue
     from flows.rule_tests import run_tests
 
     read, fresh, refused = combined(file, data)
     if refused:
         raise BadSettings(refused[0])
     base = settings_of(data).base_currency
-    told = [one for one in run_tests(read, base, read_catalogue(data)) if not fresh or one.rule in fresh]
+    tested = run_tests(read, base, read_catalogue(data))
+    told = [one for one in tested if not fresh or one.rule in fresh]
     failed = [one for one in told if not one.passed]
     without = [rule.id for rule in read if not rule.tests and (not fresh or rule.id in fresh)]
     if as_json:
