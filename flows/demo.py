@@ -312,8 +312,8 @@ class Player:
             question = await client.wait_for(lambda m: m.challenge == asked, 60.0)
             await asyncio.sleep(member.thinks)
             if member.says and member.app:
-                deny = member.says.lower().startswith("no")
-                client.answer(question.sender, asked, "deny" if deny else "confirm", question.bind)
+                said = "deny" if member.says.lower().startswith("no") else "confirm"
+                client.answer(question.sender, asked, said, question.tied(said))
             elif member.says:
                 code = next(iter(question.buttons.values())).split()[-1]
                 client.say(question.sender, member.says.format(code=code))

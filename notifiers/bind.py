@@ -14,6 +14,7 @@ from risk import signed
 from risk.privacy import canonical
 
 _CODE = b"ringback-code-v1\0"
+_ANSWER = b"ringback-answer-v1\0"
 
 
 def facts(ask: Ask, payee: Payee) -> dict[str, Any]:
@@ -37,6 +38,15 @@ def question(ask: Ask, payee: Payee) -> bytes:
 def digest(asked: bytes) -> str:
     """Give the digest that an own client sends back (base64url of SHA-256, no padding)."""
     return signed.bind(asked)
+
+
+def tied(asked: str, challenge: str, decision: str, reason: str) -> str:
+    """Tie one answer to a sealed question: who never saw its digest can make or turn round none.
+
+    HMAC-SHA256 (base64url, no padding), keyed with the digest, of id, decision and reason.
+    """
+    said = f"{challenge}\0{decision}\0{reason}".encode()
+    return signed.b64(hmac.digest(asked.encode(), _ANSWER + said, hashlib.sha256))
 
 
 def code(key: bytes, asked: bytes, draw: int = 0) -> str:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from slixmpp import ClientXMPP
 from slixmpp.xmlstream import StanzaBase, tostring
 
-from notifiers import stanzas
+from notifiers import bind, stanzas
 from notifiers.errors import NotSealed
 from notifiers.sealed import unseal
 
@@ -49,6 +49,12 @@ class Message:
             return str(self.content.get("bind", ""))
         own = stanzas.child(self.xml, "challenge", stanzas.CHALLENGE)
         return own.get("bind", "") if own is not None else ""
+
+    def tied(self, decision: str, reason: str = "") -> str:
+        """What an answer of the own client carries as `bind`."""
+        if self.content is None:
+            return self.bind
+        return bind.tied(self.bind, self.challenge, decision, reason)
 
     @property
     def buttons(self) -> dict[str, str]:

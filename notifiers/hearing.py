@@ -176,12 +176,15 @@ class Hearing:
         if asked is None or heard.decision not in {"confirm", "deny"}:
             await self._note(heard, customer, asked, "B", {"why": "unknown"})
             return self._say(customer, "nothing_open")
-        if heard.decision == "confirm" and not bind.same(heard.bind, asked.bind):
+        right = asked.bind
+        if _is_sealed(asked, heard):  # the digest itself never travels, so nobody can flip this
+            right = bind.tied(right, asked.ask.id, heard.decision, heard.reason)
+        bound = bind.same(heard.bind, right)
+        if heard.decision == "confirm" and not bound:
             await self._note(heard, customer, asked, "B", {"why": "bind"})
             return self._say(customer, "changed")
         decision: Decision = "confirm" if heard.decision == "confirm" else "deny"
         reason = _reason(heard.reason, decision)
-        bound = bind.same(heard.bind, asked.bind)
         return await self._answer(
             [asked], heard, decision, reason, "B", {"bind": heard.bind if bound else "other"}
         )
@@ -199,7 +202,7 @@ class Hearing:
         evidence = {
             "credential": found.credential,
             "digest": found.mark,
-            "jws": heard.jws,
+            "jws": found.compact,
             "binding": found.binding,
         }
         said = await self._answer([asked], heard, found.decision, found.reason, "A", evidence)

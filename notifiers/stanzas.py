@@ -195,6 +195,7 @@ def hear(stanza: ET.Element, received_at: datetime, channel: str) -> Heard | Bou
     delayed = child(stanza, "delay", DELAY) is not None
     own = child(stanza, "answer", CHALLENGE)
     if own is not None:
+        signed = child(own, "jws", CHALLENGE)
         return HeardAnswer(
             **about,
             received=received_at,
@@ -203,7 +204,7 @@ def hear(stanza: ET.Element, received_at: datetime, channel: str) -> Heard | Bou
             decision=own.get("decision", ""),
             reason=own.get("reason", ""),
             bind=own.get("bind", ""),
-            jws="".join(((child(own, "jws", CHALLENGE) or own).text or "").split()),
+            jws="".join((signed.text or "").split()) if signed is not None else "",
         )
     claimed = _claim(stanza, about, received_at, delayed)
     if claimed is not None:

@@ -45,7 +45,8 @@ def test_a_sealed_question_is_answered_in_the_app_and_stands_nowhere_on_the_way(
                 assert asked.content["words"]["amount"] == "人民币 8,765.43 元"
                 assert "请自行打开手机银行" in asked.body
 
-                app.answer(asked.sender, decision["challenge"]["id"], "confirm", asked.bind)
+                right = asked.tied("confirm")
+                app.answer(asked.sender, decision["challenge"]["id"], "confirm", right)
                 outcome = await bank.outcome(decision["event"])
                 assert (outcome["state"], outcome["decision"]) == ("confirmed", "approve")
                 closed = await closing(app, decision)

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,8 +13,10 @@ from joserfc.jwk import ECKey, OKPKey
 
 from notifiers.bound import binding_of, duress_word
 from notifiers.facts import HeardAnswer
+from notifiers.prosody import Prosody
 from risk import names, signed
 from tests.notifiers import stage
+from tests.notifiers.test_chat import run
 from tests.notifiers.test_hearing import Scene, play
 
 __all__ = ["play"]
@@ -181,6 +184,35 @@ def test_a_statement_that_a_device_key_signed_is_the_strongest_answer(
     play(story)
 
 
+def test_a_signature_may_come_without_the_statement_that_it_signs(
+    play: Callable[..., None],
+) -> None:
+    """So amount and payee need not travel in the answer to a sealed question."""
+
+    async def story(scene: Scene) -> None:
+        made = ECKey.generate_key("P-256")
+        await _enrol(scene, made)
+        for number, (decision, reason) in enumerate(signed.DECISIONS, start=1):
+            ask, _ = await scene.asked()
+            said = signed.statement(_facts(ask), decision, reason)
+            compact = signed.sign_jws(made, "dk_1", said)
+            head, _, tail = compact.split(".")
+            assert await _send(scene, ask, f"{head}..{tail}", f"s{number}") == ""
+            answer = (await scene.answers(number))[-1]
+            assert (answer["layer"], answer["decision"], answer["reason"]) == (
+                "A",
+                decision,
+                reason,
+            )
+            mark = hashlib.sha256(compact.encode()).hexdigest()
+            assert answer["evidence"]["digest"] == mark, "the record holds it whole"
+        ask, _ = await scene.asked()
+        assert "nothing was taken" in await _send(scene, ask, f"{head}..{tail}", "other")
+        await scene.record("edited")
+
+    play(story)
+
+
 def test_a_signature_that_is_not_one_over_this_question_is_refused_with_its_reason(
     play: Callable[..., None],
 ) -> None:
@@ -220,3 +252,33 @@ def test_a_signature_that_is_not_one_over_this_question_is_refused_with_its_reas
         assert await scene.flow.answers() == []
 
     play(story)
+
+
+def test_the_reference_client_signs_over_a_real_chat_server(
+    redis_url: str, prosody: Prosody, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        settings = stage.settings_for(redis_url, tmp_path / "data", xmpp=prosody.settings.address())
+        made = ECKey.generate_key("P-256")
+        async with (
+            stage.Flow(redis_url) as flow,
+            stage.notifier(settings),
+            stage.chatting(prosody, "ann") as ann,
+        ):
+            customer = await flow.bind("ann")
+            algorithm, der = signed.read_device_key(made.as_dict(private=False))
+            kept = {
+                "kind": "device", "customer": customer, "der": signed.b64(der),
+                "algorithm": algorithm, "bound": "2026-01-01T00:00:00Z", "waits": True,
+            }  # fmt: skip
+            mapping = {"data": orjson.dumps(kept)}
+            await flow.redis.hset(names.credential("dk_1"), mapping=mapping)
+            ask = await flow.ask(customer)
+            question = await ann.wait_for(lambda m: m.challenge == ask["id"])
+            said = signed.statement(_facts(ask), "deny", "not_me")
+            ann.answer_signed(question.sender, ask["id"], signed.sign_jws(made, "dk_1", said))
+            (answer,) = await flow.until(flow.answers)
+            assert (answer["layer"], answer["strength"]) == ("A", "signed")
+            assert (answer["decision"], answer["reason"]) == ("deny", "not_me")
+
+    run(story())

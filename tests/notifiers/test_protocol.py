@@ -11,12 +11,16 @@ from notifiers import stanzas
 from notifiers.facts import Ask, Button, Closing, HeardAnswer, Outgoing, Payee
 from notifiers.sealed import fingerprint, public_of, unseal
 from notifiers.wording import House, Wording
+from risk import signed
 from tests.notifiers import stage
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
 EXAMPLES = [
     ET.fromstring(text) for text in re.findall(r"```xml\n(.*?)```", PAGE.read_text(), re.DOTALL)
 ]
+
+
+[CLOSING] = [one for one in EXAMPLES if stanzas.child(one, "replace") is not None]
 
 
 def layers(element: ET.Element) -> list[tuple[str, list[str]]]:
@@ -53,16 +57,19 @@ def test_the_question_on_the_page_has_the_layers_that_are_sent() -> None:
 
 def test_the_closing_on_the_page_has_the_layers_that_are_sent() -> None:
     sent = stanzas.message(outgoing("close"), stage.BOT_FULL, stage.BOT_FULL)
-    assert layers(EXAMPLES[3]) == layers(sent)
+    assert layers(CLOSING) == layers(sent)
 
 
 def test_the_answers_on_the_page_are_heard() -> None:
-    EXAMPLES[1].set("from", "anna@bank.example/app")
-    heard = stanzas.hear(EXAMPLES[1], stage.now(), "xmpp")
-    assert isinstance(heard, HeardAnswer)
-    assert (heard.challenge, heard.decision) == ("ch_v4l7mq2w", "confirm")
-    EXAMPLES[2].set("from", "anna@bank.example/app")
-    command = stanzas.command(EXAMPLES[2], stage.now(), "xmpp")
+    answers = [one for one in EXAMPLES if "from" not in one.attrib]
+    for one in answers:
+        one.set("from", "anna@bank.example/app")
+    first, own = [stanzas.hear(one, stage.now(), "xmpp") for one in answers if len(one) == 1][:2]
+    assert isinstance(first, HeardAnswer)
+    assert (first.challenge, bool(first.jws)) == ("ch_v4l7mq2w", True)
+    assert isinstance(own, HeardAnswer)
+    assert (own.challenge, own.decision) == ("ch_v4l7mq2w", "confirm")
+    command = stanzas.command(answers[-1], stage.now(), "xmpp")
     assert command is not None
     assert (command.challenge, command.decision) == ("ch_v4l7mq2w", "deny")
 
@@ -83,11 +90,11 @@ def body_of(example: ET.Element) -> str:
 
 def test_the_texts_on_the_page_are_those_that_are_said() -> None:
     assert body_of(EXAMPLES[0]) == WORDING.ask(*ANNA, PAYEE, "384920", "")
-    closed = stanzas.child(EXAMPLES[3], "closed")
+    closed = stanzas.child(CLOSING, "closed")
     assert closed is not None
     end = Closing(ASK.id, "confirmed", "approve", "2026-11-21T12:43:00Z")
     said = WORDING.closed(*ANNA, PAYEE, end, closed.get("leaf", ""))
-    assert body_of(EXAMPLES[3]) == said.text
+    assert body_of(CLOSING) == said.text
 
 
 def sealed_example() -> ET.Element:
@@ -122,5 +129,6 @@ def test_the_seal_on_the_page_opens_with_the_key_on_the_page() -> None:
     content = unseal(device, ASK.id, own.text or "")
     assert content["amount"] == "9800.00"
     assert content["words"] == WORDING.about(*ANNA, PAYEE)
+    assert content["bind"] == signed.bind(content["question"].encode())
     for name in content:
         assert name in page

@@ -15,7 +15,8 @@ from notifiers.client import Message
 from notifiers.errors import NotSealed
 from notifiers.prosody import Prosody
 from notifiers.sealed import SUITE, fingerprint, public_of, seal, unseal
-from risk.privacy import open_sealed
+from risk import signed
+from risk.privacy import canonical, open_sealed
 from tests.notifiers import stage
 
 NAME = "Marker Zwölf Trading"
@@ -92,6 +93,9 @@ def test_an_own_client_reads_and_answers_what_nobody_on_the_way_can_read(
             assert content["payee"] == NAME
             assert content["reference"] == reference.group()
             assert content["words"]["amount"] == "87,654.21 CNY"
+            asked_of = signed.question(ask, PAYEE)
+            assert content["question"].encode() == canonical(asked_of)
+            assert content["bind"] == signed.bind(canonical(asked_of)), "of what is shown"
 
             # What is said and offered beside it shows nothing either, and confirms nothing.
             offered = await ann.commands(question.sender)
@@ -105,7 +109,14 @@ def test_an_own_client_reads_and_answers_what_nobody_on_the_way_can_read(
             seen.extend([raw(needs), raw(unclear), note])
             assert await flow.answers() == []
 
-            ann.answer(question.sender, ask["id"], "confirm", question.bind)
+            # Who sees a deny pass by can't make a confirm of it.
+            flipped = question.tied("deny", "not_me")
+            for bind in (flipped, question.tied("deny"), question.bind):
+                ann.answer(question.sender, ask["id"], "confirm", bind)
+                await ann.wait_for(lambda m: "answered a question other than" in m.body)
+                ann.messages = [m for m in ann.messages if "other than" not in m.body]
+            assert await flow.answers() == []
+            ann.answer(question.sender, ask["id"], "confirm", question.tied("confirm"))
             (answer,) = await flow.until(flow.answers)
             assert (answer["decision"], answer["layer"], answer["strength"]) == (
                 "confirm",
