@@ -27,7 +27,8 @@ from river import drift
 from features.bins import Bins, cell_of, upper_of
 from features.moment import DAY, Value
 
-#: What is watched; ``score`` (0 to 1000) is the model's own word.
+#: What is watched; ``score`` (0 to 1000) is the model's own word, up to `LOW` all the same to it: a
+#: young model says 1 of everybody today and 2 tomorrow, and means nothing by it.
 WATCHED: Final = (
     "score",
     "event.amount",
@@ -37,6 +38,7 @@ WATCHED: Final = (
     "payee.count.24h",
 )
 
+LOW: Final = 20
 COLD_US: Final = 14 * DAY
 LEARN_US: Final = 14 * DAY
 LEAST: Final = 1_000  # ranks that a reference needs, however long that takes
@@ -48,7 +50,7 @@ MOVED: Final = 0.12
 PSI_ALARM: Final = 0.25
 
 _DELTA: Final = 1e-5
-_WIDE: Final = 100  # ranks; the mean of fewer says little
+_WIDE: Final = 50  # ranks; the mean of fewer says little
 _QUANTILES: Final = tuple(tenth / 10 for tenth in range(1, 10))
 _BINS: Final = len(_QUANTILES) + 2  # the first is no value
 _PARTS: Final = 6  # of a day, four hours each; workdays, then weekends
@@ -208,9 +210,9 @@ class Drift:
         self._today += 1
         if self._today % self._every:
             return alarms
-        stratum = stratum_of(time_us)
+        stratum, quiet = stratum_of(time_us), score if score > LOW else 0
         for name, series in self.series.items():
-            value = score if name == "score" else features.get(name)
+            value = quiet if name == "score" else features.get(name)
             moved = series.take(value, stratum, time_us)
             if moved is not None:
                 alarms.append(Alarm(name, "adwin", moved, time_us))
