@@ -112,8 +112,10 @@ class Questions:
             if known is not None:
                 known.closed = closing
         term.tell.set()
-        for _, fields in read:
-            self._notice(fields)
+        said = [one for entry, of in read if (one := self._notice(entry, of)) is not None]
+        if said:
+            await term.write(lambda connection: rows.add_effects(connection, said))
+            term.tell.set()
         return last
 
     async def _look_up(
@@ -204,16 +206,38 @@ class Questions:
                 bound[kind] += " " + address
         return bound
 
-    def _notice(self, fields: Mapping[str, Any] | None) -> None:
-        """`{"op": "notice", "id", "say"}`: the flow has something to say, such as `unsigned`."""
+    def _notice(self, entry: str, fields: Mapping[str, Any] | None) -> Effect | None:
+        """`{"op": "notice", "id", "say"}`: the flow has something to say, such as `unsigned`.
+
+        Gives what goes on record of it.
+        """
         if fields is None or fields.get("op") != "notice" or fields.get("say") not in NOTICES:
-            return
+            return None
         term = self._term
         asked = term.book.get(text_of(fields, "id"))
         say = getattr(term.channels.get("xmpp"), "say", None)
         address = asked.addresses.get("xmpp") if asked is not None else None
-        if asked is not None and say is not None and address:
-            say(address, address, self._words(asked, str(fields["say"])))
+        if asked is None or say is None or not address:
+            return None
+        words, texts = self._words(asked, str(fields["say"])), term.wording.texts(asked.language)
+        say(address, address, words)
+        rid = f"{names.CHALLENGES}/{entry}/outreach.replied"
+        made = term.records.record(
+            "outreach.replied",
+            rid,
+            write_time(term.clock()),
+            {
+                "challenge": asked.ask.id,
+                "channel": "xmpp",
+                "said": str(fields["say"]),
+                "template": {"id": texts.id, "version": texts.version, "sha256": texts.sha256},
+            },
+            ask=asked.ask if asked.is_open else None,
+            subject=asked.ask.customer,
+            actor=SERVICE,
+            personal={"text": words, "address": address},
+        )
+        return Effect(rid, (audit(made),))
 
     def _words(self, asked: Asked, what: str) -> str:
         """What is said; where a page can sign, the way to it."""

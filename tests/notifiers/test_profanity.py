@@ -137,6 +137,12 @@ def test_profanity_shows_a_question_answers_it_and_sees_it_closed(
             assert "you answered: CONFIRM" in screen, "what she said before still stands there"
             await terminal.picture("profanity-contradicted.png")
 
+            async def noted() -> list[str]:
+                records = await flow.records("outreach.replied")
+                return [one["kind"] for one in records if one["body"].get("said") == "contradicted"]
+
+            assert len(await flow.until(noted)) == 1
+
     play(tmp_path, story)
 
 
