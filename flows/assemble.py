@@ -88,8 +88,8 @@ def of_itself(moment: Moment) -> Values:
 
 
 def counted(rules: RuleSet, data: Path | None = None) -> Catalogue:
-    """The features to count: built in, declared, and those on demand that a rule names."""
-    return read_catalogue(data).needed({name for rule in rules.rules for name in rule.names})
+    """The features to count: built in, declared, and those on demand that a rule acts by."""
+    return read_catalogue(data).needed(rules.docket.names)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ import redis
 
 from flows import judgement
 from flows.catalogue import read_catalogue
-from flows.catalogue import read_catalogue
 from flows.errors import FlowError
 from flows.redis_state import script
 from flows.rule_tests import run_tests
@@ -119,7 +118,6 @@ class Changes:
     ) -> None:
         self._data, self._client, self._known = data, client, known
         self._record, self._now_us = record, now_us
-        self._catalogue = read_catalogue(data)
         self._script = client.register_script(script("judgement"))
 
     # --- what counts ------------------------------------------------------------------------

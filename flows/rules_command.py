@@ -99,7 +99,6 @@ def check(file: File = None, data: Data = None, as_json: Json = False) -> None:
 def run_rule_tests(file: File = None, data: Data = None, as_json: Json = False) -> None:
     """Run the tests that stand beside the rules; status 1 where one fails."""
     from flows.catalogue import read_catalogue
-    from flows.catalogue import read_catalogue
     from flows.rule_tests import run_tests
 
     read, fresh, refused = combined(file, data)

@@ -13,6 +13,7 @@ from features.catalogue import BY_NAME
 from flows import judgement
 from flows.assemble import read_files
 from flows.case_replay import Kept, NotRebuilt, differences, rebuilt
+from flows.catalogue import read_catalogue
 from flows.changes import changed_document, rows_of
 from flows.records import Recorder
 from flows.walk import Scored
@@ -24,7 +25,7 @@ from risk.policy import RuleSet
 from risk.rules import vocabulary
 from tests.flows.facts import MARK, Judge
 
-KNOWN = vocabulary(BY_NAME)
+KNOWN = vocabulary(read_catalogue().by_name)
 FILES = read_files(Settings())
 EDGE = Edge(
     token_root=b"t" * 32, edge_key=b"e" * 32, transport_key=b"e" * 32, tenant="main", partitions=4

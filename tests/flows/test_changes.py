@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from config.settings import HERE, Settings
-from features.catalogue import BY_NAME
 from flows import judgement, staff
 from flows.assemble import read_files, read_rule_set
+from flows.catalogue import read_catalogue
 from flows.changes import BadChange, Change, Changes, rows_of
 from flows.errors import BadSettings
 from flows.judgement import Bench, Watching, read_lists, stored
@@ -28,7 +28,7 @@ from risk.policy import judge
 from risk.rules import vocabulary
 from tests.risk.payments import NOON_US, payment
 
-KNOWN = vocabulary(BY_NAME)
+KNOWN = vocabulary(read_catalogue().by_name)
 FILES = read_files(Settings())
 RULE: dict[str, Any] = {
     "version": 2,

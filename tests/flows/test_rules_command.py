@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 
 from config.settings import Settings
 from flows.assemble import read_rule_set
+from flows.catalogue import read_catalogue
 from flows.cli import app
 from flows.errors import BadSettings
 from flows.rule_tests import run_tests
@@ -44,7 +45,7 @@ def _file(tmp_path: Path, text: str, name: str = "mine.yaml") -> Path:
 
 
 def test_every_shipped_rule_does_what_its_tests_say() -> None:
-    told = list(run_tests(read_rule_set(Settings()).rules, "CNY"))
+    told = list(run_tests(read_rule_set(Settings()).rules, "CNY", read_catalogue()))
     assert len(told) > 30
     assert [one for one in told if not one.passed] == []
     shown = _ringback("rules", "test", "--json")
@@ -153,4 +154,4 @@ def test_a_test_that_cannot_be_read_is_refused_by_name(test: object, told: str) 
     row = {"id": "mine", "title": "Mine", "reason": "Since.", "when": "score > 3", "tests": [test]}
     rules = read_rules({"version": 2, "rules": [{**row, "action": "tag odd"}]}, vocabulary(()))
     with pytest.raises(BadRules, match=f"rule mine: test 1: {told}"):
-        list(run_tests(rules, "CNY"))
+        list(run_tests(rules, "CNY", read_catalogue()))
