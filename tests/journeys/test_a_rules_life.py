@@ -1,0 +1,214 @@
+"""An analyst's rule: written, tried on the past, watched for a day, agreed on, braked, retired."""
+
+import asyncio
+import itertools
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from flows.simulate_command import simulate_file
+from tests.journeys.conftest import StartHouse
+from tests.journeys.house import Bank, House, bank_of, tell, until
+
+RULE = """\
+version: 2
+id: large_bill
+title: Large bill
+reason: {en: A bill far above the usual ones.}
+severity: low
+when: event.kind == "bill" && event.amount >= money("700.00")
+action: challenge
+state: draft
+owner: ann
+tests:
+  - {name: large, events: [{kind: bill, amount: "700.00"}], hit: true}
+  - {name: small, events: [{kind: bill, amount: "699.99"}], hit: false}
+"""
+BRAKES = {
+    "challenges_per_hour": {"rule": 4, "overall": 1000},
+    "declines_per_hour": {"rule": 1000, "overall": 1000},
+}
+
+
+class Desk:
+    """The analyst at a terminal: the commands as they are typed."""
+
+    def __init__(self, house: House, folder: Path) -> None:
+        self.house, self.folder = house, folder
+        self.rule = folder / "large_bill.yaml"
+        self.rule.write_text(RULE, encoding="utf-8")
+
+    def types(self, *words: str, status: int = 0) -> str:
+        """Run a command; gives what it says."""
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli", *words],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def here(self, *words: str, status: int = 0) -> str:
+        """Run a command over the house's directory."""
+        return self.types(*words, "--data", str(self.house.data), status=status)
+
+    def state(self) -> str | None:
+        """The state of the rule."""
+        rows = json.loads(self.here("rules", "list", "--json"))
+        return {row["id"]: row["state"] for row in rows}.get("large_bill")
+
+
+async def _bill(bank: Bank, customer: str, **over: Any) -> dict[str, Any]:
+    payee = {"account": "POWER", "name": "Power and Light", "country": "CN"}
+    return await bank.pay(customer, **{"kind": "bill", "amount": "800.00", "payee": payee, **over})
+
+
+async def _follows(bank: Bank, set_before: str, customer: str) -> dict[str, Any]:
+    """The first decision by another set than this one."""
+
+    numbers = itertools.count()
+
+    async def look() -> dict[str, Any]:
+        decision = await _bill(bank, f"{customer}-{next(numbers)}", amount="1.00")
+        return decision if decision["policy_sha256"] != set_before else {}
+
+    return await until(look, "a decision by the new set")
+
+
+def test_a_rule_is_drafted_tried_watched_agreed_on_braked_and_retired(
+    start_house: StartHouse, tmp_path: Path
+) -> None:
+    house = start_house(brakes=BRAKES)  # type: ignore[arg-type]  # any part of the policy
+    desk = Desk(house, tmp_path)
+
+    async def story() -> None:
+        async with bank_of(house) as bank:
+            for name in ("ann", "bob"):
+                assert f"{name} may" in desk.here("staff", "add", name)
+            before = await _drafted_and_tried(desk, bank, tmp_path)
+            watched = await _watched_for_a_day(desk, bank, before)
+            acting = await _agreed_on(desk, bank, watched)
+            await _decided_again(desk, acting)
+            await _braked(desk, bank)
+            await _listed(desk, bank)
+            _retired(desk)
+
+    tell(story(), 400.0)
+    house.end()
+    assert house.verify() == 3
+
+
+async def _drafted_and_tried(desk: Desk, bank: Bank, folder: Path) -> str:
+    assert "1 rules are right" in desk.here("rules", "check", str(desk.rule))
+    assert "2 of 2 tests passed" in desk.here("rules", "test", str(desk.rule))
+    events, truth = folder / "events.ndjson", folder / "truth.ndjson"
+    simulate_file(
+        events, customers=30, days=3, seed=2, start="2026-01-05", scenarios=None, truth=truth,
+        label_delay="",
+    )  # fmt: skip
+    said = desk.here(
+        "rules", "backtest", str(desk.rule), "--events", str(events), "--truth", str(truth),
+        "--html", str(folder / "backtest.html"), "--limit", "500", "--json",
+    )  # fmt: skip
+    assert "large_bill" in json.loads(said)["rules"]
+    assert (folder / "backtest.html").exists()
+    decision = await _bill(bank, "anna")
+    assert decision["decision"] == "approve"
+    return str(decision["policy_sha256"])
+
+
+async def _watched_for_a_day(desk: Desk, bank: Bank, before: str) -> str:
+    desk.rule.write_text(RULE.replace("state: draft", "state: shadow"), encoding="utf-8")
+    said = desk.here("rules", "propose", str(desk.rule), "--as", "ann", "--why", "watch it")
+    assert "applied by ann" in said
+    assert desk.state() == "shadow"
+    decision = await _follows(bank, before, "anna")
+    start = datetime.now(UTC) - timedelta(hours=24)
+    for hour in range(24):
+        at = start + timedelta(hours=hour)
+        told = await _bill(bank, f"customer-{hour}", time=at.isoformat())
+        assert told["decision"] == "approve"
+        assert "large_bill" not in str(told["reasons"])
+    await bank.recorded(told["event"], "decision")
+    (hits,) = [one for one in desk.house.records(told["event"]) if one["kind"] == "rule.hits"]
+    assert "large_bill" in [hit["rule"] for hit in hits["body"]["shadow"]]
+    assert hits["body"]["hits"] == []
+    return str(decision["policy_sha256"])
+
+
+async def _agreed_on(desk: Desk, bank: Bank, before: str) -> dict[str, Any]:
+    said = desk.here(
+        "rules", "promote", "large_bill", "--to", "live", "--as", "ann", "--why", "24 in a day"
+    )
+    change = said.split(":")[0]
+    assert f"waits for a second person: ringback rules approve {change}" in said
+    said = desk.here("rules", "approve", change, "--as", "ann", status=2)
+    assert "needed a second person, got ann, who proposed it" in said
+    assert desk.state() == "shadow"
+    assert "approved by bob" in desk.here("rules", "approve", change, "--as", "bob")
+    await _follows(bank, before, "anna")
+    told = await _bill(bank, "berta")
+    assert told["decision"] == "challenge"
+    assert [reason["code"] for reason in told["reasons"]] == ["large_bill"]
+    assert f"{change}   applied" in desk.here("rules", "history")
+    return told
+
+
+async def _decided_again(desk: Desk, decision: dict[str, Any]) -> None:
+    event = decision["event"]
+
+    async def on_record() -> bool:
+        return {"decision", "score"} <= set(await asyncio.to_thread(desk.house.kinds, event))
+
+    await until(on_record, "the decision on record")
+    said = desk.here("case", "replay", event)
+    assert "The same again, from the record alone." in said
+    assert said.startswith("challenge (large_bill)")
+
+
+async def _braked(desk: Desk, bank: Bank) -> None:
+    told = [await _bill(bank, f"many-{number}") for number in range(12)]
+    outcomes = [one["decision"] for one in told]
+    assert "review" in outcomes
+    braked = [one for one in told if any(why["code"] == "brake" for why in one["reasons"])]
+    assert braked
+
+    async def demoted() -> bool:
+        return await asyncio.to_thread(desk.state) == "shadow"
+
+    await until(demoted, "the rule in shadow")
+    said = [one["text"] for one in await bank.stream("rb:alerts", "alert")]
+    assert any("A brake tripped: rule large_bill asked more than 2 times" in one for one in said)
+
+
+async def _listed(desk: Desk, bank: Bank) -> None:
+    said = desk.here(
+        "lists", "add", "block", "POWER", "--key-kind", "payee", "--as", "bob",
+        "--why", "a mule, says the police", "--until", "30d",
+    )  # fmt: skip
+    assert "POWER" not in said
+
+    numbers = itertools.count()
+
+    async def blocked() -> bool:
+        decision = await _bill(bank, f"listed-{next(numbers)}", amount="1.00")
+        return bool(decision["decision"] == "decline")
+
+    await until(blocked, "the payee on the list")
+    said = desk.here(
+        "lists", "add", "force.approve", "anna", "--key-kind", "customer", "--as", "ann",
+        "--why", "please", "--until", "1h", status=2,
+    )  # fmt: skip
+    assert "ann: needed the right 'force'" in said
+    assert "a mule, says the police" in desk.here("lists", "show", "block")
+
+
+def _retired(desk: Desk) -> None:
+    said = desk.here("rules", "retire", "large_bill", "--as", "ann", "--why", "too many asked")
+    assert "applied by ann" in said
+    assert desk.state() == "retired"
