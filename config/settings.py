@@ -109,6 +109,7 @@ class Settings(_Part):
     scored_days: Annotated[int, Field(ge=1)] = 180
     review_minutes: Annotated[float, Field(gt=0)] = 15.0  # how often the ledger is verified
     review_readings: Annotated[int, Field(ge=1)] = 200  # more by one actor between two is told of
+    witnesses: tuple[str, ...] = ()  # URLs; each cosigns the ledger's heads, see docs/ledger.md
     tsa_url: str | None = None  # an RFC 3161 authority that stamps the ledger's heads hourly
     ml_dsa: bool = False  # cosign the ledger's published heads with ML-DSA-44 as well
     institution: Institution = Institution()

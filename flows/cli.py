@@ -112,12 +112,15 @@ def gateway(
 def ledger(
     data: Data = VAR,
     recover: Annotated[bool, typer.Option("--recover-from-ledger", help=RECOVER)] = False,
+    witness: Annotated[list[str] | None, typer.Option(help="URL of one more witness.")] = None,
 ) -> None:
     """The one writer of the ledger, alone."""
     from flows import parts
 
     log = logging.getLogger("ringback.ledger")
-    parts.ledger(_house(data), lambda: log.info("writes"), recover=recover)
+    parts.ledger(
+        _house(data), lambda: log.info("writes"), recover=recover, witnesses=witness or ()
+    )
 
 
 @app.command()

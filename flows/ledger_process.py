@@ -13,7 +13,7 @@ import orjson
 
 from flows.errors import FlowError
 
-_BUNDLE = 500
+_BUNDLE = 1_000  # as many as go into one commit
 
 
 class LedgerDied(FlowError):

@@ -109,7 +109,13 @@ def beside(house: House) -> None:
     )
 
 
-def ledger(house: House, ready: Callable[[], None], *, recover: bool = False) -> None:
+def ledger(
+    house: House,
+    ready: Callable[[], None],
+    *,
+    recover: bool = False,
+    witnesses: Sequence[str] = (),
+) -> None:
     """Run the one writer of the ledger; `recover` first puts back what a Redis has lost."""
     from audit.writer import run_writer
     from flows.recover import settle
@@ -126,6 +132,7 @@ def ledger(house: House, ready: Callable[[], None], *, recover: bool = False) ->
         tenant=house.settings.tenant,
         transport_key=house.secrets.transport_key,
         stop=stop,
+        witnesses=[*house.settings.witnesses, *witnesses],
         tsa=house.settings.tsa_url,
         ml_dsa=house.settings.ml_dsa,
         on_ready=ready,
@@ -148,8 +155,8 @@ def _until_signal(run: Callable[[asyncio.Event], Any]) -> None:
 class LedgerReading:
     """The gateway's view of the evidence, by the auditor's own reading functions."""
 
-    def __init__(self, data: Path) -> None:
-        self._data = data
+    def __init__(self, data: Path, bank: str = "") -> None:
+        self._data, self._bank = data, bank
 
     def head(self) -> Mapping[str, Any] | None:
         from audit import read
@@ -159,7 +166,23 @@ class LedgerReading:
             head = read.head(self._data)
         except AuditError:
             return None
-        return {**head, "verified": self._verified(str(head["origin"]))}
+        origin = str(head["origin"])
+        return {**head, "verified": self._verified(origin), "witnesses": self._witnesses(origin)}
+
+    def _witnesses(self, origin: str) -> list[dict[str, Any]]:
+        """Who has cosigned the published head; `own` are the bank's, and bind nobody."""
+        from audit import read
+        from audit.errors import AuditError
+        from audit.note import parse_checkpoint
+        from audit.tiles import checkpoint_file
+
+        try:
+            data = checkpoint_file(read.log_directory(self._data, origin)).read_bytes()
+            found = parse_checkpoint(data).witness_names()
+        except (AuditError, OSError):
+            return []
+        own = (self._bank, f"{self._bank}/")
+        return [{"name": one, "own": one == own[0] or one.startswith(own[1])} for one in found]
 
     def _verified(self, origin: str) -> Any:
         """What the latest review found of a log (`flows/review.py`); None before the first."""
@@ -242,7 +265,7 @@ def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
         decide_script=script("decide"),
         fail_policy=fail_policy if settings.mode == "act" else _observed,
         clock=wall_us,
-        ledger=LedgerReading(house.data),
+        ledger=LedgerReading(house.data, settings.bank),
         locate=locator_of(house),
         words=in_words,
     )

@@ -15,11 +15,12 @@ from typing import Any
 import redis
 
 from flows import parts, recover
-from flows.live import settle_layout
+from flows.live import settle_layout, wall_us
 from flows.parts import House
 from flows.redis_server import PrivateRedis, free_port, wait
 from flows.supervise import Supervisor, command, spawn, until
 from risk import names
+from risk.events import instant
 
 _READY_SECONDS = 60.0
 
@@ -62,7 +63,8 @@ class Running:
         if put_back is not None:
             self.say(f"Redis was behind its ledger; put back: {put_back}. {recover.NOT_KNOWN}")
         client.delete(names.FLOW_BEAT)
-        supervisor.add("ledger", self._spawn("ledger"))
+        witness = ["--witness", self._start_witness()] if self.demo else []
+        supervisor.add("ledger", self._spawn("ledger", *witness))
         reviews = ["--data", str(house.data), "--every", str(house.settings.review_minutes)]
         review_line = command("audit", "review", *reviews)
         supervisor.add("review", lambda: spawn(review_line, house.data / "log" / "review.log"))
@@ -89,6 +91,29 @@ class Running:
         supervisor.add("notify", self._spawn("notify", "--page", page))
         until("flow", lambda: bool(client.hlen(names.FLOW_BEAT)), supervisor.watch, _READY_SECONDS)
         supervisor.write_run()
+
+    def _start_witness(self) -> str:
+        """The demo's witness; its URL. Run by the bank itself it shows how, and binds nobody."""
+        from audit.keys import log_signer, read_or_make_secret
+        from audit.leaf import DEFAULT_CLASS
+
+        house, folder = self.house, self.house.data / "witness"
+        port_file = folder / "port"
+        if not port_file.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            port_file.write_text(str(free_port()), encoding="ascii")
+        address = f"127.0.0.1:{port_file.read_text(encoding='ascii')}"
+        secret = read_or_make_secret(house.data / "secrets" / "ledger.key")
+        bank, year = house.settings.bank, instant(wall_us()).year
+        known: list[str] = []
+        for one in (year, year + 1):
+            origin = f"{bank}/ringback/{house.settings.tenant}/{DEFAULT_CLASS}/{one}"
+            known += ["--log", log_signer(secret, origin).verifier.vkey]
+        line = [sys.executable, "-m", "audit", "witness", "--data", str(folder)]
+        line += ["--name", f"{bank}/witness", "--listen", address, *known]
+        log_file = house.data / "log" / "witness.log"
+        self.supervisor.add("witness", lambda: spawn(line, log_file))
+        return f"http://{address}"
 
     def _start_beside(self) -> None:
         """The models that are too slow for the path, where some are configured."""

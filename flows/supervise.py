@@ -201,8 +201,9 @@ class Supervisor:
         """Let each part drain, in the way of an event, then end what is left."""
         self.stopping = True
         gateways = [part for part in self.parts if part.name == "gateway"]
-        rest = [part for part in reversed(self.parts) if part.name not in ("gateway", "redis")]
-        servers = [part for part in self.parts if part.name == "redis"]
+        last = ("redis", "witness")  # the ledger's last words are for them
+        rest = [part for part in reversed(self.parts) if part.name not in ("gateway", *last)]
+        servers = [part for part in self.parts if part.name in last]
         for group in (gateways, self.flows, rest, servers):
             for part in group:
                 if part.alive and part.process is not None:

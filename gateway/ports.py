@@ -88,7 +88,7 @@ class Ledger(Protocol):
     """What the gateway reads of the evidence; calls may block and are made in a thread."""
 
     def head(self) -> Mapping[str, Any] | None:
-        """The newest signed head: ``{origin, size, root, ts, verified}``.
+        """The newest signed head: ``{origin, size, root, ts, verified, witnesses}``.
 
         ``verified`` is the latest review's ``{at, status, size, problem?}``; None before the first.
         """

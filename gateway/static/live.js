@@ -138,6 +138,8 @@ function house(vitals) {
     rows.push(...term("Head", make("span", { class: "name", title: `${ledger.origin} ${ledger.root}` }, `${String(ledger.root).slice(0, 12)}…`)));
     rows.push(...term("Signed", time(ledger.ts || ledger.time)));
     rows.push(...verified(ledger.verified));
+    const witnesses = (ledger.witnesses || []).map((one) => one.own ? `${one.name}, run by the bank itself: binds nobody` : one.name);
+    rows.push(...term("Witnessed by", witnesses.join("; ") || "nobody"));
   } else {
     rows.push(...term("Ledger", "no head yet"));
   }

@@ -2,6 +2,7 @@
 
 import psutil
 
+from flows.parts import LedgerReading
 from tests.journeys.conftest import StartHouse
 from tests.journeys.house import SELF_CONSISTENT, bank_of, tell, until
 
@@ -43,6 +44,9 @@ def test_the_demo_asks_is_answered_and_asks_you_with_nobody_touching_anything(
     house.end()
     assert not psutil.pid_exists(player) or not _plays(player)
     assert house.verify() == SELF_CONSISTENT
+    head = LedgerReading(house.data, "bank.example").head()
+    assert head is not None
+    assert head["witnesses"] == [{"name": "bank.example/witness", "own": True}], "binds nobody"
 
 
 def _plays(pid: int) -> bool:
