@@ -35,6 +35,7 @@ class Page:
         self._socket = socket
         self._number = 0
         self.complaints: list[str] = []
+        self.told: list[dict[str, Any]] = []
 
     async def send(self, method: str, **values: Any) -> dict[str, Any]:
         self._number += 1
@@ -44,6 +45,8 @@ class Page:
         async with asyncio.timeout(30):
             while True:
                 told = orjson.loads(await self._socket.receive_str())
+                if "method" in told:
+                    self.told.append(told)
                 if told.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
                     self.complaints.append(str(told["params"]))
                 if told.get("id") == number:
