@@ -299,6 +299,11 @@ def test_a_busy_entity_answers_for_a_window_at_most_an_eighth_longer(
                 assert len(least) <= count <= len(most)
                 assert priced == count
                 assert sum(least) <= total <= sum(most)
+                extremes = line.extremes(now - window, now)
+                assert (extremes is None) == (not count)
+                if extremes is not None:
+                    assert min(most) <= extremes[0] <= min(least or most)
+                    assert max(least or most[-1:]) <= extremes[1] <= max(most)
 
 
 @settings(max_examples=100, deadline=None)
@@ -356,6 +361,23 @@ def test_a_profile_stays_bounded_under_a_hundred_thousand_payments() -> None:
     assert len(customer.habits.devices) == len(customer.habits.places) == 64
     assert len(customer.habits.changes) == len(customer.habits.arrivals) == 64
     assert len(customer.dump()) <= 30_000
+
+
+def test_buckets_stored_before_they_had_extremes_are_still_read() -> None:
+    """Their mean stands in; what came since is exact."""
+    line = Timeline()
+    for at in range(2_000):
+        line.add(START + at * SECOND, 100 + 100 * (at % 2), DAY)
+    stored = line.dump()
+    buckets = int.from_bytes(stored[12:16], "little")
+    assert buckets > 0
+    old = Timeline.load(stored[: -16 * buckets])
+    assert old.tally(START - 1, START + HOUR) == line.tally(START - 1, START + HOUR)
+    assert line.extremes(START - 1, START + HOUR) == (100, 200)
+    before = START + 1_000 * SECOND
+    low, high = old.extremes(START - 1, before) or (0, 0)
+    assert 100 <= low <= high <= 200
+    assert Timeline.load(old.dump()).extremes(START - 1, before) == (low, high)
 
 
 def test_totals_survive_the_largest_amounts() -> None:
