@@ -110,6 +110,11 @@ def heard_done(reply_id: str) -> str:
     return f"{HEARD}:done:{reply_id}"
 
 
+def notice(challenge_id: str, channel: str) -> str:
+    """The key of what a customer was last told, by one channel, of an open question."""
+    return f"rb:notice:{challenge_id}:{channel}"
+
+
 def reply(gateway: str) -> str:
     """The reply stream of one gateway."""
     return f"rb:reply:{gateway}"

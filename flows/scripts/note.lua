@@ -17,6 +17,11 @@ for at = 3, #ARGV, 4 do
     end
     if ARGV[at + 3] ~= '' then
       redis.call('XADD', 'rb:challenges', '*', 'challenge', ARGV[at + 3])
+      local told = cjson.decode(ARGV[at + 3])
+      if told['id'] and told['channel'] then  -- for a page that was not looking just then
+        local key = 'rb:notice:' .. told['id'] .. ':' .. told['channel']
+        redis.call('SET', key, told['say'], 'EX', ARGV[2])
+      end
     end
   end
 end
