@@ -84,6 +84,10 @@ class Answers:
             self._metrics.answers.labels(given.decision).inc()
         return bool(is_open)
 
+    async def took_nothing(self, given: Given) -> None:
+        """An answer counted for nothing, and its question is open: it may be given once more."""
+        await self._turns.ask("HDEL", f"rb:web:given:{given.ask['id']}", given.said)
+
     async def refuse(
         self, ask: dict[str, Any], refused: Unsigned, given: Any, channel: str, now_us: int
     ) -> Problem:
@@ -169,7 +173,7 @@ class Answers:
             }
         return record(
             "answer",
-            f"answers/{challenge}/answer/web.{given.said}",
+            f"answers/{challenge}/answer/web.{given.said}.{now_us}",
             **self._about(given.ask, now_us),
             body=body,
             strength=given.strength,

@@ -259,6 +259,11 @@ class Challenges:
     async def _pass_on(self, given: Given) -> web.Response:
         """Pass an answer on, and wait a little for what comes of it."""
         challenge, is_open, told = given.ask["id"], False, None
+        notice = names.notice(challenge, given.channel)
+        before = await self._turns.ask("GET", notice)
+        if before is not None and before.decode() in _IN_VAIN:  # told while nobody waited for it
+            await self._turns.ask("DEL", notice)
+            await self._answers.took_nothing(given)
         until = asyncio.get_running_loop().time() + SETTLE_SECONDS
         while told is None or told.get("op") == "notice":
             with self._replies.waiting(challenge) as news:
@@ -274,6 +279,7 @@ class Challenges:
             if told.get("op") == "notice" and told.get("channel") == given.channel:
                 in_vain = _IN_VAIN.get(str(told.get("say")))
                 if in_vain is not None:
+                    await self._answers.took_nothing(given)
                     raise Problem(*in_vain)
         return self._ended(await self._asked(challenge), given, was_open=is_open)
 
@@ -340,6 +346,7 @@ class Challenges:
         ask = asked.ask
         customer = await self._customer(ask["customer"])
         keys = await self._passkeys_of(ask["customer"], rp_of(origin))
+        told = await self._turns.ask("GET", names.notice(challenge, "web"))
         return {
             "id": challenge,
             "state": asked.state,
@@ -349,6 +356,7 @@ class Challenges:
             **question(self._edge_key, ask),
             "must_sign": bool(ask.get("must_sign")),
             "can_sign": bool(keys),
+            "notice": told.decode() if told else None,
             "now": events.rfc3339(self._clock()),
         }
 

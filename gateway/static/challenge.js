@@ -146,6 +146,7 @@ function tick() {
 
 function show(name) { message = name; draw(); }
 
+// An answer arrived and its end is not told yet: look again, for it may not have counted.
 function ended({ status, body }) {
   if (body.recorded) return show("recorded");
   if (status === 202) { show("received"); return void setTimeout(look, 1000); }
@@ -176,7 +177,12 @@ async function look() {
   if (!asked && found.body.language) language = found.body.language.toLowerCase().startsWith("zh") ? "zh" : "en";
   asked = found.body;
   skew = Date.parse(asked.now) - Date.now();
+  if (sent && ["unsigned", "fresh", "frozen"].includes(asked.notice)) {
+    if (asked.notice === "unsigned") asked.must_sign = true;
+    return stays(asked.notice === "unsigned" ? null : asked.notice);
+  }
   show(sent ? "received" : null);
+  if (sent) setTimeout(look, 1000);
   tick();
 }
 

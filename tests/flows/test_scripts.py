@@ -246,7 +246,9 @@ def test_a_contradiction_turns_an_outcome_that_nobody_fetched_and_is_told_once(
 def test_what_a_customer_is_told_leaves_once(client: "redis.Redis") -> None:
     effects = _effects(client)
     for _ in range(2):
-        effects.note([Note("rid", b"", None, {"op": "notice", "say": "unsigned"})])
+        notice = {"op": "notice", "id": "ch_1", "channel": "web", "say": "unsigned"}
+        effects.note([Note("rid", b"", None, notice)])
+    assert client.get(names.notice("ch_1", "web")) == b"unsigned"
     assert [one["say"] for one in _stream(client, names.CHALLENGES, "challenge")] == ["unsigned"]
     assert _stream(client, names.ALERTS, "alert") == []
 

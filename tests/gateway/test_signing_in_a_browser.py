@@ -289,6 +289,27 @@ def test_who_may_not_confirm_yet_is_told_and_the_question_stands(
     asyncio.run(story())
 
 
+def test_what_is_told_after_the_page_has_waited_is_shown_and_it_may_try_again(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with signer(redis_url, tmp_path) as anna:
+            question = await anna.question(must_sign=False)
+            page, redis = anna.page, anna.bank.redis
+            await page.run("document.getElementById('confirm').click()")
+            await page.until(f"{_text('message-title')} === 'Thank you'")  # nobody said anything
+            await redis.set(names.notice("ch_1", "web"), "fresh")
+            await page.until(f"{_text('hint')}.includes('short while ago')")
+            await page.run("document.getElementById('confirm').click()")
+            await anna.bank.until(names.ANSWERS, 2)  # passed on once more: time may have passed
+            await end(anna.bank, question, "confirmed", "approve")
+            await page.until(f"{_text('message-title')} === 'Confirmed'")
+            marks = [r["rid"] for r in await anna.bank.records() if r["kind"] == "answer"]
+            assert len(set(marks)) == 2
+
+    asyncio.run(story())
+
+
 def test_a_link_makes_one_passkey_and_not_without_its_token(redis_url: str, tmp_path: Path) -> None:
     async def story() -> None:
         async with signer(redis_url, tmp_path) as anna:
