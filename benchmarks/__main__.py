@@ -30,6 +30,7 @@ ALL = (
     "overhead",
     "ledger",
     "latency",
+    "conversation",
     "throughput",
     "restart",
     "population",

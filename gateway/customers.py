@@ -180,7 +180,6 @@ class Customers:
             got = [events.Problem("id", "at most 128 characters", f"{len(own_id)} characters")]
             raise events.Refused(got)
         said = _read(await json_of(request))
-        self._refuse_inside(said)
         customer = self._edge.customer_of(own_id)
         now_us = self._clock()
 
@@ -207,19 +206,14 @@ class Customers:
         body = {"id": own_id, "language": said.language, "zone": said.zone, "channels": shown}
         return web.Response(body=orjson.dumps(body), content_type="application/json")
 
-    def _refuse_inside(self, said: Customer) -> None:
+    def _refuse_inside(self, channel: Channel) -> None:
         """A push endpoint is called by us: none that leads into the network."""
-        for number, channel in enumerate(said.channels):
-            self.check(channel, f"channels.{number}.address")
-
-    def check(self, channel: Channel, where: str) -> None:
-        """Refuse an endpoint of a push service that may not be called."""
         if channel.kind == "push":
             try:
                 check_url(channel.address, self._push_allow, "push")
             except ValueError as wrong:
                 needed = "the https address of a public push service"
-                raise events.Refused([events.Problem(where, needed, "another")]) from wrong
+                raise events.Refused([events.Problem("address", needed, "another")]) from wrong
 
     async def bind(
         self, customer: str, channel: Channel, actor: Mapping[str, str], now_us: int
@@ -322,6 +316,7 @@ class Customers:
 
     def channel(self, channel: Channel, now_us: int, *, waits: bool) -> dict[str, Any]:
         """A channel as it is kept: sealed, with its token, and since when it is bound."""
+        self._refuse_inside(channel)
         address = bare(channel.address) if channel.kind == "xmpp" else channel.address
         since_us = now_us if channel.since is None else min(now_us, events.micros(channel.since))
         return {

@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 from gateway.bindings import Secret, Wanted, Word
 from gateway.challenges import WebAnswer
 from gateway.customers import Customer
+from gateway.heard import Reply
 from gateway.problems import TITLES
 from risk import events
 
@@ -148,7 +149,7 @@ def document() -> dict[str, Any]:
     event = TypeAdapter[Any](events.Event).json_schema(ref_template=_REF + "{model}")
     schemas = event.pop("$defs")
     _, others = models_json_schema(
-        [(one, "validation") for one in (Customer, WebAnswer, Wanted, Word, Secret)],
+        [(one, "validation") for one in (Customer, WebAnswer, Wanted, Word, Secret, Reply)],
         ref_template=_REF + "{model}",
     )
     schemas |= others["$defs"]
@@ -185,6 +186,23 @@ def document() -> dict[str, Any]:
             "/v1/lists/{list}": {
                 "get": _call("Who stands on a list", {200: None}, parameters=(by_list,)),
                 "post": _call("Put on or take off a list", {201: None}, parameters=(by_list,)),
+            },
+            "/v1/replies": {
+                "post": _call(
+                    "What a customer sent to the bank's own gateway; signed (Standard Webhooks)",
+                    {200: None},
+                    body="Reply",
+                    parameters=tuple(
+                        _parameter(f"webhook-{name}", "header", type="string")
+                        for name in ("id", "timestamp", "signature")
+                    ),
+                    open_to_all=True,
+                )
+            },
+            "/v1/push/key": {
+                "get": _call(
+                    "The key that a browser subscribes with", {200: None}, open_to_all=True
+                )
             },
             "/v1/customers/{id}": {
                 "put": _call(
