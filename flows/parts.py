@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from flows.locate import Locator
 
 if TYPE_CHECKING:
-    from gateway.ports import Webhook
+    from gateway.ports import Counts, Webhook
     from notifiers.plan import Plans
+    from risk.policy import RuleSet
 
 
 @dataclass(frozen=True)
@@ -265,6 +266,7 @@ def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
         decide_script=script("decide"),
         fail_policy=fail_policy if settings.mode == "act" else _observed,
         clock=wall_us,
+        counts=_counts(house, rules),
         ledger=LedgerReading(house.data, settings.bank),
         locate=locator_of(house),
         words=in_words,
@@ -278,6 +280,18 @@ def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
         logging.getLogger("ringback.gateway").info("listens on %s:%s", at_host, at_port)
 
     _until_signal(lambda stop: serve(gateway_settings, ports, stop, ready))
+
+
+def _counts(house: House, rules: "RuleSet") -> "Counts":
+    """The fail policy's limits by the set that counts now, followed as the flow does."""
+    from flows.assemble import known_names
+    from flows.judgement import Bench, Watching, stored
+    from flows.redis_server import wait
+
+    known, bench = known_names(house.settings, house.data), Bench(rules)
+    client = wait(house.redis_url)
+    Watching(bench, client, lambda sha256: stored(house.data, sha256, known), 0.5).start()
+    return lambda: (bench().policy.fail, bench().sha256)
 
 
 def _webhook(house: House) -> "Webhook | None":

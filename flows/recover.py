@@ -7,7 +7,7 @@ with the flow's memory of them. What it can't know is said: profiles and custome
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from audit import read
 from audit.errors import KeyMissing, RedisBehindLedger
 from audit.redis_inlet import parse_id
 from flows.assemble import read_rule_set
+from flows.case_replay import configured
 from flows.judge import Due
 from flows.live import wall_us
 from flows.parts import House
@@ -57,6 +58,7 @@ def settle(house: House, client: "redis.Redis", *, recover: bool) -> dict[str, i
         "decisions": _put_back(client, house, _decisions(house.data)),
         "outcomes": _put_back(client, house, _outcomes(house.data)),
         "challenges": _ask_again(client, house),
+        "lists": lists_back(client, configured(house.data)),
     }
     _forget_cut(client, house.data)
     client.xadd(names.AUDIT, {"records": b"[]"}, id=taken)
@@ -203,6 +205,18 @@ def _payee(house: House, leaf: dict[str, Any]) -> str | None:
     except KeyMissing:
         return None  # the payee has been forgotten on purpose
     return seal(house.secrets.edge_key, value.encode(), b"payee", os.urandom(NONCE_BYTES))
+
+
+def lists_back(client: "redis.Redis", changes: Iterable[Mapping[str, Any]]) -> int:
+    """Put back the changes of lists that the ledger holds, under the versions that they made."""
+    last: Any = client.xrevrange(names.LISTS, count=1)
+    known = parse_id(last[0][0].decode()) if last else (0, 0)
+    lost = [body for body in changes if "list" in body]
+    lost = [body for body in lost if parse_id(body["version"]) > known]
+    for body in sorted(lost, key=lambda body: parse_id(body["version"])):
+        change = {key: body[key] for key in body if key not in ("version", "signature")}
+        client.xadd(names.LISTS, {"change": orjson.dumps(change)}, id=body["version"])
+    return len(lost)
 
 
 def _forget_cut(client: "redis.Redis", data: Path) -> None:

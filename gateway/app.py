@@ -192,10 +192,9 @@ def _parts(
         deadline=deadline.Deadline(
             turns,
             policy=ports.fail_policy,
-            limits=settings.fail_limits,
+            counts=ports.counts or (lambda: (settings.fail_limits, settings.policy_sha256)),
             rates=settings.rates,
             tenant=settings.tenant,
-            policy_sha256=settings.policy_sha256,
             kept=settings.idempotency,
         ),
         ports=ports,

@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 
 from gateway.edge import Accepting
-from gateway.ports import FailPolicy
+from gateway.ports import Counts, FailPolicy
 from gateway.records import GATEWAY, record
 from gateway.turns import Turns
 from risk import events, names
-from risk.failing import FailDecision, FailLimits, Spent
+from risk.failing import FailDecision, Spent
 from risk.money import Rates
 
 SCRIPT = resources.files("gateway").joinpath("spend.lua").read_text()
@@ -40,23 +40,21 @@ class Deadline:
         turns: Turns,
         *,
         policy: FailPolicy,
-        limits: FailLimits,
+        counts: Counts,
         rates: Rates,
         tenant: str,
-        policy_sha256: str,
         kept: timedelta,
     ) -> None:
         self._turns = turns
         self._policy = policy
-        self._limits = limits
+        self._counts = counts
         self._rates = rates
         self._tenant = tenant
-        self._policy_sha256 = policy_sha256
         self._kept_seconds = int(kept.total_seconds())
 
     def hint(self, event: Accepting) -> dict[str, str]:
         """What the policy would say where nothing can be written, as if nothing had passed yet."""
-        said = self._policy(self._base(event), Spent(), self._limits)
+        said = self._policy(self._base(event), Spent(), self._counts()[0])
         return {"decision": said.outcome, "policy": said.policy, "code": said.code}
 
     async def decide(self, event: Accepting, now_us: int) -> tuple[bytes, bool]:
@@ -71,8 +69,9 @@ class Deadline:
                 customer=int(before[1]),
                 payee=int(before[2]) if len(before) > 2 else 0,
             )
-        said = self._policy(amount, spent, self._limits)
-        decision = orjson.dumps(self._decision(event, said, now_us))
+        limits, sha256 = self._counts()
+        said = self._policy(amount, spent, limits)
+        decision = orjson.dumps(self._decision(event, said, sha256, now_us))
         [first] = await self._turns.run(
             "decide",
             "gateway",
@@ -82,7 +81,7 @@ class Deadline:
             event.id,
             decision,
             "",
-            orjson.dumps([self._record(event, said, amount, now_us)]),
+            orjson.dumps([self._record(event, said, sha256, amount, now_us)]),
             "",
             "",
             "",
@@ -99,14 +98,16 @@ class Deadline:
         minor, currency = event.amount
         return self._rates.to_base(minor, currency, events.instant(event.time_us).date())
 
-    def _decision(self, event: Accepting, said: FailDecision, now_us: int) -> dict[str, Any]:
+    def _decision(
+        self, event: Accepting, said: FailDecision, sha256: str, now_us: int
+    ) -> dict[str, Any]:
         return {
             "event": event.id,
             "decision": said.outcome,
             "score": None,
             "reasons": [{"code": said.code, "text": _TEXTS.get(said.code, said.code)}],
             "model": None,
-            "policy_sha256": self._policy_sha256,
+            "policy_sha256": sha256,
             "degraded": {"policy": said.policy, "skipped": list(SKIPPED)},
             "trace": event.trace,
             "stages_us": {"waited": now_us - event.accepted_us},
@@ -114,7 +115,12 @@ class Deadline:
         }
 
     def _record(
-        self, event: Accepting, said: FailDecision, amount: int | None, now_us: int
+        self,
+        event: Accepting,
+        said: FailDecision,
+        sha256: str,
+        amount: int | None,
+        now_us: int,
     ) -> dict[str, Any]:
         return record(
             "decision",
@@ -129,7 +135,7 @@ class Deadline:
                 "decision": said.outcome,
                 "code": said.code,
                 "policy": said.policy,
-                "policy_sha256": self._policy_sha256,
+                "policy_sha256": sha256,
                 "skipped": list(SKIPPED),
                 "amount_base": amount,
                 "waited_us": now_us - event.accepted_us,

@@ -84,6 +84,10 @@ class FailPolicy(Protocol):
     ) -> FailDecision: ...
 
 
+#: The fail policy's limits that count now, and the hash of the set that they are of.
+Counts = Callable[[], tuple[FailLimits, str]]
+
+
 class Ledger(Protocol):
     """What the gateway reads of the evidence; calls may block and are made in a thread."""
 
@@ -116,6 +120,8 @@ class Locate(Protocol):
 class GatewayPorts:
     """What others lend the gateway.
 
+    ``counts`` gives the fail policy's limits that count now; without it the settings' do.
+
     ``decide_script`` is the Lua text that writes a decision, the first one wins. ``clock`` gives
     microseconds since 1970. ``words`` says a decision's factor for a person. ``ledger``, ``locate``
     and ``words`` may be missing.
@@ -125,5 +131,6 @@ class GatewayPorts:
     fail_policy: FailPolicy
     clock: Callable[[], int]
     ledger: Ledger | None = None
+    counts: Counts | None = None
     locate: Locate | None = None
     words: Callable[[Mapping[str, Any]], str] | None = None

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flows.walk import Scored
+from flows.walk import Scored, Values
 from risk.brakes import BrakeLimits
 from risk.rules import Rule, read_rules
 from tests.flows.facts import MARK, Judge, moment
@@ -26,7 +26,7 @@ def _judge(*rules: Rule, **limits: int) -> Judge:
 
 def _payment(number: int, score: int = 100, **over: Any) -> Scored:
     event = moment(f"p-{number}", customer=f"cus_{number}", position=number, **over)
-    values = {"customer.count.1h": 1}
+    values: Values = {"customer.count.1h": 1}
     return Scored(event, values, score, score / 1000, MARK, {}, 10_000, 7)
 
 

@@ -83,7 +83,7 @@ async def _follows(bank: Bank, set_before: str, customer: str) -> dict[str, Any]
 def test_a_rule_is_drafted_tried_watched_agreed_on_braked_and_retired(
     start_house: StartHouse, tmp_path: Path
 ) -> None:
-    house = start_house(brakes=BRAKES)  # type: ignore[arg-type]  # any part of the policy
+    house = start_house(brakes=BRAKES)
     desk = Desk(house, tmp_path)
 
     async def story() -> None:
@@ -128,12 +128,14 @@ async def _watched_for_a_day(desk: Desk, bank: Bank, before: str) -> str:
     assert "applied by ann" in said
     assert desk.state() == "shadow"
     decision = await _follows(bank, before, "anna")
+    told: dict[str, Any] | None = None
     start = datetime.now(UTC) - timedelta(hours=24)
     for hour in range(24):
         at = start + timedelta(hours=hour)
         told = await _bill(bank, f"customer-{hour}", time=at.isoformat())
         assert told["decision"] == "approve"
         assert "large_bill" not in str(told["reasons"])
+    assert told is not None
     await bank.recorded(told["event"], "decision")
     (hits,) = [one for one in desk.house.records(told["event"]) if one["kind"] == "rule.hits"]
     assert "large_bill" in [hit["rule"] for hit in hits["body"]["shadow"]]
@@ -169,6 +171,10 @@ async def _decided_again(desk: Desk, decision: dict[str, Any]) -> None:
     said = desk.here("case", "replay", event)
     assert "The same again, from the record alone." in said
     assert said.startswith("challenge (large_bill)")
+    said = desk.here("rules", "backtest", str(desk.rule), "--past", "--json")
+    past = json.loads(said)
+    assert past["rules"]["large_bill"]["hits"] >= 26
+    assert past["changed"] == {}, "it acts already"
 
 
 async def _braked(desk: Desk, bank: Bank) -> None:
