@@ -1,9 +1,9 @@
 """The way of an event, read aloud.
 
 An event comes in, is described by customer, payee, device and address, is scored by the model,
-judged, and its decision leaves. An answer goes to the judge, who alone knows what was asked. A label walks the
-describing stages like an event and teaches the model in the order of its stream. An order that
-promotes another model goes to the model, and holds from where it walks by.
+judged, and its decision leaves. An answer goes to the judge, who alone knows what was asked. A
+label walks the describing stages like an event and teaches the model in the order of its stream.
+An order that promotes another model goes to the model, and holds from where it walks by.
 """
 
 from collections.abc import Sequence
