@@ -192,6 +192,7 @@ def test_a_signature_may_come_without_the_statement_that_it_signs(
     async def story(scene: Scene) -> None:
         made = ECKey.generate_key("P-256")
         await _enrol(scene, made)
+        head = tail = ""
         for number, (decision, reason) in enumerate(signed.DECISIONS, start=1):
             ask, _ = await scene.asked()
             said = signed.statement(_facts(ask), decision, reason)

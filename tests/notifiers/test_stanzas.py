@@ -88,6 +88,10 @@ class Listening:
 
     def bounced(self, kind: str, challenge: str, condition: str, bare: str) -> None: ...
 
+    def failed(self, key: str, condition: str) -> None: ...
+
+    def gone(self, kind: str, challenge: str, address: str) -> None: ...
+
     async def heard(self, heard: Heard) -> str | None:
         self.all.append(heard)
         return "noted"
