@@ -110,10 +110,8 @@ class Credentials:
     ) -> tuple[str, str | None, Signed]:
         """Decision, reason and signature of a JWS about the question ``asked``; else `Unsigned`.
 
-        1. its key is a device key of the customer that is asked
-        2. the signature is that key's, over a canonical statement
-        3. the statement is of this question, fact for fact
-        4. it was not an answer before
+        Its key is a device key of the customer that is asked, it holds (`signed.check_answer`),
+        and it was not an answer before.
         """
         credential = await self.one(signed.kid_of(compact))
         if (
@@ -122,21 +120,14 @@ class Credentials:
             or credential.customer != asked["customer"]
         ):
             raise Unsigned("credential", "needed a device key of the customer that is asked")
-        statement, facts = signed.check_jws(compact, credential.algorithm, credential.der)
-        decision, reason = str(facts.get("decision")), facts.get("reason")
-        why = signed.differs(facts, asked, decision)
-        if why is not None:
-            raise Unsigned(why, f"what was signed differs in: {why}")
-        if statement != signed.statement(asked, decision, reason):
-            raise Unsigned("edited", "needed a statement without further facts")
-        if (decision, reason) not in (*signed.DECISIONS, ("confirm", "duress")):
-            raise Unsigned("decision", "needed confirm, or deny with one of its reasons")
-        mark = hashlib.sha256(compact.encode()).hexdigest()
+        found = signed.check_answer(compact, credential.algorithm, credential.der, asked)
+        mark = hashlib.sha256(found.compact.encode()).hexdigest()
         if await self.used(mark):
             raise Unsigned("replayed", "this signature was an answer before")
         evidence = {"credential": credential.id, "digest": mark}
-        made = Signed(credential, statement, mark, 0, evidence, {"jws": compact})
-        return decision, reason, made
+        personal = {"jws": found.compact}
+        made = Signed(credential, found.statement, mark, 0, evidence, personal)
+        return found.decision, found.reason, made
 
 
 def used_key(mark: str) -> str:

@@ -10,10 +10,11 @@ WebAuthn Level 2, section 7.2 asks for, with the public key of the ``credential.
 """
 
 import base64
+import contextlib
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from cryptography.exceptions import InvalidSignature
@@ -40,6 +41,7 @@ DECISIONS = (
     ("deny", "not_me"),
     ("deny", "cancel"),
 )
+_ANSWERS = (*DECISIONS, ("confirm", "duress"))
 _LONGEST_JWS = 8_192
 _USER_PRESENT, _USER_VERIFIED = 0x01, 0x04
 
@@ -165,6 +167,53 @@ def check_jws(compact: str, algorithm: str, der: bytes) -> tuple[bytes, dict[str
     if not isinstance(facts, dict) or canonical(facts) != found.payload:
         raise Unsigned("edited", "needed a statement in its canonical form")
     return found.payload, facts
+
+
+class SignedAnswer(NamedTuple):
+    """What a device key has signed about one question; ``compact`` holds its statement."""
+
+    compact: str
+    statement: bytes
+    decision: str
+    reason: str | None
+
+
+def check_answer(
+    compact: str, algorithm: str, der: bytes, asked: Mapping[str, Any]
+) -> SignedAnswer:
+    """The answer in a JWS about the question ``asked``; else `Unsigned` with the reason.
+
+    1. the signature is the key's, over a canonical statement
+    2. the statement is of this question, fact for fact, and says nothing else
+    3. it is a confirm, or a deny with one of its reasons
+
+    The statement may be left out (``header..signature``): it is put in from what was asked, so that
+    the amount and payee of a sealed question don't travel in its answer either.
+    """
+    kid_of(compact)
+    if ".." in compact:
+        compact = _attached(compact, algorithm, der, asked)
+    said, facts = check_jws(compact, algorithm, der)
+    decision, reason = str(facts.get("decision")), facts.get("reason")
+    why = differs(facts, asked, decision)
+    if why is not None:
+        raise Unsigned(why, f"what was signed differs in: {why}")
+    if said != statement(asked, decision, reason):
+        raise Unsigned("edited", "needed a statement without further facts")
+    if (decision, reason) not in _ANSWERS:
+        raise Unsigned("decision", "needed confirm, or deny with one of its reasons")
+    return SignedAnswer(compact, said, decision, reason)
+
+
+def _attached(compact: str, algorithm: str, der: bytes, asked: Mapping[str, Any]) -> str:
+    """A JWS that came without its statement (RFC 7515, appendix F), with the one that fits."""
+    header, _, signature = compact.partition("..")
+    for decision, reason in _ANSWERS:
+        whole = f"{header}.{b64(statement(asked, decision, reason))}.{signature}"
+        with contextlib.suppress(Unsigned):
+            check_jws(whole, algorithm, der)
+            return whole
+    raise Unsigned("edited", "needed the signature of an answer to this question")
 
 
 # -- WebAuthn, again -----------------------------------------------------------------------------

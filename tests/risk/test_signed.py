@@ -127,6 +127,23 @@ def test_a_device_key_signs_and_anybody_with_its_public_half_checks(made: Any) -
     assert signed.check_jws(compact, algorithm, der) == (said, orjson.loads(said))
 
 
+@pytest.mark.parametrize(("decision", "reason"), [*signed.DECISIONS, ("confirm", "duress")])
+def test_an_answer_may_leave_its_statement_out_and_is_the_same(
+    decision: str, reason: str | None
+) -> None:
+    made = ECKey.generate_key("P-256")
+    algorithm, der = signed.read_device_key(made.as_dict(private=False))
+    said = signed.statement(ASKED, decision, reason)
+    compact = signed.sign_jws(made, "d", said)
+    head, _, tail = compact.split(".")
+    whole = signed.check_answer(compact, algorithm, der, ASKED)
+    assert whole == (compact, said, decision, reason)
+    assert signed.check_answer(f"{head}..{tail}", algorithm, der, ASKED) == whole
+    with pytest.raises(Unsigned) as refused:
+        signed.check_answer(f"{head}..{tail}", algorithm, der, {**ASKED, "amount": "1.00"})
+    assert refused.value.why == "edited"
+
+
 def test_an_edited_jws_an_other_key_and_an_other_algorithm_are_refused() -> None:
     made = ECKey.generate_key("P-256")
     algorithm, der = signed.read_device_key(made.as_dict(private=False))
