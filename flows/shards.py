@@ -24,9 +24,9 @@ class Kept(Protocol):
 
 P = TypeVar("P", bound=Kept)
 
-#: How often a stage looks for idle entities, and at about how many: a million in some hours.
+#: How often a stage looks for idle entities, and at about how many: a million in about a day.
 SWEEP_EVERY = 8
-SWEEP_ROWS = 100
+SWEEP_ROWS = 20
 
 
 class Store(Protocol):
