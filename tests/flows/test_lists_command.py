@@ -109,8 +109,8 @@ def test_what_cannot_be_listed_is_refused_in_words(
 
 
 def test_forcing_an_outcome_is_a_right_of_its_own(desk: Desk, client: "redis.Redis") -> None:
-    force = ("lists", "add", "force.approve", "c-1", "--key-kind", "customer", "--as", "ann")
-    force = (*force, "--why", "a wedding", "--until", "1h")
+    entry = ("lists", "add", "force.approve", "c-1", "--key-kind", "customer", "--as", "ann")
+    force = (*entry, "--why", "a wedding", "--until", "1h")
     said = desk.says(*force)
     assert isinstance(said.exception, NotAllowed)
     assert "ann: needed the right 'force', got approve, lists, propose" in str(said.exception)
