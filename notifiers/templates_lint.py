@@ -52,8 +52,8 @@ _NOT_IN = {
     "sealed": dict.fromkeys(("amount", "payee", "code", "kind"), "this text is read on the way"),
     "sealed_close": dict.fromkeys(("amount", "payee", "code", "kind"), "it is read on the way"),
 }
-_FRAGMENTS = frozenset({"listed"} | {one for one in SAYINGS if one.startswith("what_")})
-_KNOWN = frozenset(
+FRAGMENTS = frozenset({"listed"} | {one for one in SAYINGS if one.startswith("what_")})
+KNOWN = frozenset(
     {"institution", "callback", "reference", "purpose", "kind", "amount", "payee", "code",
      "expires", "asked", "result", "link", "list", "answer", "at", "leaf", "name", "tail",
      "channel"}
@@ -201,9 +201,9 @@ class _Check:
         except ValueError as broken:
             yield self._at(entry, "braces", f"needed names in braces such as {{amount}}: {broken}")
             return
-        for unknown in sorted(found - _KNOWN):
+        for unknown in sorted(found - KNOWN):
             at = text.find("{" + unknown)
-            needed = f"unknown name {{{unknown}}}; known are {', '.join(sorted(_KNOWN))}"
+            needed = f"unknown name {{{unknown}}}; known are {', '.join(sorted(KNOWN))}"
             yield self._at(entry, "unknown-name", needed, at, text)
 
     # -- contacts: who, why, about what, whom to call --------------------------------------
@@ -223,7 +223,7 @@ class _Check:
                     yield self._at(entry, f"no-{one}", f"{{{one}}} must go: {why}", at, text)
         says = self._raw.get("say")
         for what, text in (says if isinstance(says, dict) else {}).items():
-            if what in _FRAGMENTS or not isinstance(text, str):
+            if what in FRAGMENTS or not isinstance(text, str):
                 continue
             if "institution" not in _safe_names(text):
                 why = f"needed {{institution}}: {_WHO['institution']}"

@@ -13,6 +13,7 @@ from notifiers import bind
 from notifiers.errors import BadTemplate
 from notifiers.facts import Ask, Closing, Outgoing, Payee
 from notifiers.stanzas import message, write
+from notifiers.templates_lint import FRAGMENTS, KNOWN, SAYINGS, STATES
 from notifiers.wording import House, Wording, amount, read_texts, reference
 from tests.notifiers import stage
 
@@ -48,6 +49,33 @@ def test_a_closing_repeats_the_question_and_holds_no_code(language: str, state: 
     for part in ("Example Bank", "9,800.00", "ACME", "R-ABCD-EFGH", "20:47", "20:40"):
         assert part in body
     assert not re.search(r"(?<!\d)\d{6}(?!\d)", body)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_whatever_is_said_says_who_speaks_and_whom_to_call(language: str) -> None:
+    """Every text, filled as it would be: none may be sent without its sender."""
+    own = "示例银行" if language == "zh-CN" else "Example Bank"
+    wording = Wording.load(
+        stage.TEMPLATES, House("Example Bank", "95588", names={"zh-CN": "示例银行"})
+    )
+    zone, values = "Asia/Shanghai", dict.fromkeys(KNOWN - {"institution"}, "x")
+    contacts = [
+        wording.ask(language, zone, ASK, PAYEE, "384920", "https://bank.example/c/x"),
+        wording.sealed(language, zone, ASK).text,
+    ]
+    purpose = str(wording.texts(language).raw["purpose"])
+    assert all(purpose in text for text in contacts)
+    for state in STATES:
+        closing = Closing(ASK.id, state, "approve", "2026-11-21T12:47:00Z")
+        contacts.append(wording.closed(language, zone, ASK, PAYEE, closing, "ab" * 32).text)
+        contacts.append(wording.sealed(language, zone, ASK, closing=closing).text)
+    for text in contacts:
+        for part in (own, "95588", "R-ABCD-EFGH"):
+            assert part in text, text
+    replies = set(wording.texts(language).raw["say"]) - FRAGMENTS
+    assert replies >= set(SAYINGS) - FRAGMENTS
+    for what in sorted(replies):
+        assert own in wording.say(language, what, **values), what
 
 
 def test_an_unknown_language_falls_back() -> None:
