@@ -66,8 +66,10 @@ class Questions:
         position = await term.outbox.look(rows.position)
         while True:
             async with patience("reading questions"):
+                # What was under way goes out once all is read: at first nothing is waited for.
+                waits = 1000 if term.caught_up.is_set() else 1
                 got: Any = await term.redis.xread(
-                    {names.CHALLENGES: position}, count=READ_AT_ONCE, block=1000
+                    {names.CHALLENGES: position}, count=READ_AT_ONCE, block=waits
                 )
                 entries = got[0][1] if got else []
                 if entries:
@@ -161,7 +163,7 @@ class Questions:
             code=code,
             bind=digest,
             addresses={rung.kind: term.address(bound[rung.kind]) for rung in rungs},
-            withheld=_withheld(customer),
+            withheld=tuple(kind for kind in _withheld(customer) if kind in term.channels),
             bindings=bindings_of(customer),
         )
         laid = tuple[tuple[Rung, str], ...]((rung, bound[rung.kind]) for rung in rungs)
