@@ -115,6 +115,10 @@ class Answers:
                 strength="claimed",
             )
             await self._turns.ask("XADD", names.AUDIT, "*", "records", orjson.dumps([made]))
+        if number == 1:  # the officers hear of it once a question, whatever else is tried
+            text = f"A signature that is not one over this question was refused: {refused.why}."
+            alert = {"event": ask["event"], "kind": "signature", "text": text}
+            await self._turns.ask("XADD", names.ALERTS, "*", "alert", orjson.dumps(alert))
         return Problem(
             "not_signed", f"Not taken: {refused}. The question stands as it stood.", why=refused.why
         )

@@ -114,6 +114,25 @@ def test_the_same_answer_again_changes_nothing(redis_url: str, tmp_path: Path) -
     asyncio.run(story())
 
 
+def test_an_own_client_s_page_may_say_that_its_customer_is_forced(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with running(redis_url, tmp_path) as bank, Browser(bank) as browser:
+            await ask(bank)
+            await browser.open()
+            status, _ = await browser.post(
+                BASE + "/answer", {"decision": "deny", "reason": "duress"}
+            )
+            assert status == 422
+            told = {"decision": "confirm", "reason": "duress"}
+            assert (await browser.post(BASE + "/answer", told))[0] == 202
+            [answer] = await bank.entries(names.ANSWERS)
+            assert (answer["decision"], answer["reason"]) == ("confirm", "duress")
+
+    asyncio.run(story())
+
+
 def test_only_the_own_page_can_answer(redis_url: str, tmp_path: Path) -> None:
     async def story() -> None:
         async with running(redis_url, tmp_path) as bank, Browser(bank) as browser:

@@ -117,6 +117,8 @@ def test_what_floods_with_bad_signatures_fills_no_ledger(redis_url: str, tmp_pat
                 status, _, _ = await bank.call("POST", WHERE, {"jws": f"no{number}"}, role=None)
                 assert status == 403
             assert len(await _refusals(bank)) == 50
+            [alert] = await bank.entries(names.ALERTS)  # and wakes the officers once
+            assert (alert["event"], alert["kind"]) == ("pay-1", "signature")
 
     asyncio.run(story())
 
