@@ -43,10 +43,10 @@ _POLICY = {
         "answer_within_seconds": 600,
     },
     "fail_open": {
-        "below": "0.00",
-        "per_customer_hour": "0.00",
-        "per_payee_hour": "0.00",
-        "overall_hour": "0.00",
+        "below": "0.01",
+        "per_customer_hour": "0.01",
+        "per_payee_hour": "0.01",
+        "overall_hour": "0.01",
     },
 }
 _RULES = {

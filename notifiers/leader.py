@@ -20,7 +20,7 @@ from notifiers.errors import LeaseLost
 
 LOCK = "rb:leader:notifier"
 FENCE = "rb:leader:notifier:fence"
-LASTS = 3.0
+LASTS = 2.2
 RENEWED_EVERY = 0.4
 SAFETY = 0.4
 _MILLISECONDS = str(int(LASTS * 1000))

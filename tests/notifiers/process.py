@@ -1,4 +1,4 @@
-"""A notifier as a process of its own, for tests that kill or stop it: prints `leading <term>`."""
+"""A notifier as a process of its own, for tests: prints `stands by`, then `leading`."""
 
 import asyncio
 import signal
@@ -28,10 +28,17 @@ def leads(log: Path) -> bool:
     return log.exists() and "leading" in log.read_text()
 
 
+def stands_by(log: Path) -> bool:
+    """Whether the process that writes this log is up: it leads, or will as soon as it can."""
+    return log.exists() and "stands by" in log.read_text()
+
+
 async def main() -> None:
     url, data, port, secret = sys.argv[1:5]
     made = ProsodySettings(Path(data), stage.DOMAIN, secret, 0, int(port), 0)
     settings = stage.settings_for(url, Path(data), xmpp=made.address())
+    sys.stdout.write("stands by\n")
+    sys.stdout.flush()
     stop, leading = asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
 

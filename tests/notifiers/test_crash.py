@@ -166,6 +166,7 @@ def test_a_stopped_leader_sends_nothing_when_it_goes_on(
                     return len(await flow.records("outreach.sent")) == 3
 
                 await flow.until(proved)
+                await until(lambda: process.stands_by(logs[1]))
                 one.send_signal(signal.SIGSTOP)
                 stopped = time.monotonic()
                 asked += [await flow.ask(customer) for _ in range(5)]

@@ -132,6 +132,7 @@ def test_killed_servers_and_notifiers_lose_and_double_nothing_at_a_hundred_a_sec
         return log
 
     async def kill_leader(standby: Path) -> Path:
+        await until(lambda: process.stands_by(standby))
         running[-2].kill()
         killed = time.monotonic()
         running[-2].wait(timeout=5)
