@@ -10,9 +10,11 @@ import redis
 
 from config.settings import HERE, BadConfig
 from flows import assemble
-from flows.errors import Unregistered
+from flows.changes import Changes
+from flows.errors import BadSettings, Unregistered
 from flows.live import wall_us
 from flows.parts import House, check_channels
+from flows.records import Recorder
 from flows.redis_server import weaknesses
 from flows.templates_command import hosts_of, in_use
 from notifiers import prosody
@@ -35,8 +37,36 @@ def examine(house: House) -> list[str]:
         where = house.redis_url.rpartition("@")[2]
         found.append(f"Redis at {where} does not answer ({away}): start `ringback run`")
     else:
-        found += [*weaknesses(client), *_flow(client), *_ledger(client), *_dead(client)]
+        found += [
+            *weaknesses(client),
+            *_judgement(house, client),
+            *_flow(client),
+            *_ledger(client),
+            *_dead(client),
+        ]
     return found + _channels(house)
+
+
+def _judgement(house: House, client: "redis.Redis") -> list[str]:
+    """Whether the files say otherwise than what was agreed on, and what waits for somebody."""
+    known = assemble.known_names(house.settings, house.data)
+    changes = Changes(
+        house.data, client, known, Recorder(house.settings.tenant).configured, wall_us
+    )
+    if changes.head() is None:
+        return []
+    try:
+        differs = changes.differs(assemble.read_files(house.settings, house.data))
+    except (BadConfig, BadSettings) as wrong:
+        differs = [f"they can't be read: {wrong}"]
+    found = [
+        f"The rule files are not what was agreed on ({one}): ringback rules propose"
+        for one in differs
+    ]
+    return found + [
+        f"Change {one.id} of {one.by} waits for a second person: ringback rules approve {one.id}"
+        for one in changes.waiting()
+    ]
 
 
 def channels(house: House) -> list[str]:

@@ -89,6 +89,7 @@ def add(data: Path, name: str, rights: Sequence[str], out: Path | None = None) -
     row = {"v": 1, "name": name, "rights": sorted(set(rights)), "public": public}
     fresh = kept.with_suffix(".new")
     fresh.write_text(json.dumps(row), encoding="utf-8")
+    fresh.chmod(0o600)
     fresh.replace(kept)
     return path, public
 

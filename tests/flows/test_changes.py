@@ -11,14 +11,17 @@ from typing import Any
 import orjson
 import pytest
 import redis
+import yaml
 
 from config.settings import HERE, Settings
 from flows import judgement, staff
 from flows.assemble import read_files, read_rule_set
 from flows.catalogue import read_catalogue
 from flows.changes import BadChange, Change, Changes, rows_of
+from flows.doctor import examine
 from flows.errors import BadSettings
 from flows.judgement import Bench, Watching, read_lists, stored
+from flows.parts import open_house
 from flows.records import Recorder
 from flows.staff import NotAllowed, Person
 from risk import names
@@ -26,6 +29,7 @@ from risk.challenge import Conversation
 from risk.lists import Entry, Lists
 from risk.policy import judge
 from risk.rules import vocabulary
+from tests import servers
 from tests.risk.payments import NOON_US, payment
 
 KNOWN = vocabulary(read_catalogue().by_name)
@@ -294,6 +298,25 @@ def test_files_that_were_changed_by_hand_are_told_of_and_count_for_nothing(
     written = read_files(Settings(), folder.parent)
     assert office.changes.differs(written) == ["rule many_small is in the files alone"]
     assert office.changes.adopt(written).sha256 == FILES.sha256
+
+
+def test_the_doctor_names_what_differs_and_what_waits(
+    office: Office, way_redis: servers.RedisServer
+) -> None:
+    (office.data / "ringback.yaml").write_text(yaml.safe_dump({"redis_url": way_redis.url}))
+    house = open_house(office.data)
+    waits = "waits for a second person"
+    assert not [one for one in examine(house) if "agreed on" in one or waits in one]
+    change = office.live()
+    (office.data / "policy.yaml").write_text(
+        (HERE / "policy.yaml").read_text().replace("980", "990")
+    )
+    found = examine(house)
+    assert f"Change {change.id} of ann {waits}: ringback rules approve {change.id}" in found
+    told = "The rule files are not what was agreed on (the policy reads otherwise in the files)"
+    assert any(one.startswith(told) for one in found)
+    (office.data / "policy.yaml").write_text("version: 9\n")
+    assert any("agreed on (they can't be read: " in one for one in examine(house))
 
 
 def test_rates_are_facts_and_count_from_the_next_start_on(office: Office, tmp_path: Path) -> None:
