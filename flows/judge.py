@@ -27,6 +27,7 @@ from risk.budget import AskingBudget
 from risk.challenge import FINAL_DECISION, Answer, Asked, Conversation, Outcome, answer_from
 from risk.labels import lesson_of
 from risk.policy import Bar, Judged, Policy, RuleSet, braked, judge
+from risk.rules import SEVERITIES
 
 GRACE_US = 1_000_000
 CASE_REST_US = 5_000_000
@@ -343,6 +344,9 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
             "created": events.rfc3339(now_us),
             "expires": events.rfc3339(expires_us),
             "reasons": [reason["code"] for reason in judged.reasons],
+            "severity": max(
+                (hit.rule.severity for hit in judged.hits), key=SEVERITIES.index, default="medium"
+            ),
             "must_sign": self._must_sign(moment, now_us),
         }
 

@@ -40,6 +40,7 @@ class Ask:
     created: str
     expires: str
     reasons: tuple[str, ...] = ()
+    severity: str = ""
     seal_to: str = ""  # the own client's public key when the question was read; else empty
 
     @classmethod
@@ -61,6 +62,7 @@ class Ask:
             created=str(fields["created"]),
             expires=str(fields["expires"]),
             reasons=tuple(str(code) for code in fields.get("reasons") or ()),
+            severity=str(fields.get("severity") or ""),
         )
 
     @property

@@ -15,13 +15,14 @@ from notifiers.ladder import Rung
 
 FORMAT = 1
 USUAL, NORMAL = "usual", "normal"
+SEVERITIES = ("low", "medium", "high", "critical")  # as rules say it (risk/rules.py)
 WAIT, PATIENCE = 2.0, 30.0
 _LONGEST = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Severity:
-    """When a question is that severe: a reason of its decision, or an amount in its currency."""
+    """When a question is that severe: a rule that hit says so, a reason, or an amount."""
 
     name: str
     reasons: frozenset[str]
@@ -29,6 +30,8 @@ class Severity:
 
     def fits(self, ask: Ask) -> bool:
         """Say whether a question is at least that severe."""
+        if _rank(ask.severity) >= _rank(self.name) >= 0:
+            return True
         bound = self.amounts.get(ask.currency)
         if bound is not None and Decimal(ask.amount) >= bound:
             return True
@@ -55,6 +58,11 @@ class Plans:
         known = {rung.kind for rung in chosen}
         chosen += [Rung(kind, WAIT, PATIENCE) for kind in kinds if kind not in known]
         return tuple(chosen)
+
+
+def _rank(severity: str) -> int:
+    """A rule's severity as a number; -1 for a name that rules don't know."""
+    return SEVERITIES.index(severity) if severity in SEVERITIES else -1
 
 
 def read_plans(document: Mapping[str, Any], kinds: Sequence[str]) -> Plans:

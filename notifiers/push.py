@@ -8,6 +8,7 @@ later message of a question takes the place of an earlier one (`Topic`). An endp
 
 import base64
 import hashlib
+import re
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -28,7 +29,7 @@ from risk.push import vapid_key
 PADDED_TO = 1024
 CLOSING_LIVES = 3600
 _TOKEN_LIVES = 12 * 3600
-_TOPIC_LENGTH = 32
+_TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")  # RFC 8030 section 5.4
 
 
 class PushSettings(BaseModel):
@@ -186,9 +187,9 @@ def _payload(outgoing: Outgoing) -> bytes:
 
 
 def _topic(challenge: str) -> str:
-    if len(challenge) <= _TOPIC_LENGTH and challenge.isascii():
+    if _TOPIC.fullmatch(challenge):
         return challenge
-    return hashlib.sha256(challenge.encode()).hexdigest()[:_TOPIC_LENGTH]
+    return hashlib.sha256(challenge.encode()).hexdigest()[:32]
 
 
 def _bytes(text: str) -> bytes:

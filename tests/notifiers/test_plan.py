@@ -8,7 +8,8 @@ from config.settings import HERE, read_yaml
 from notifiers.catalogue import KINDS
 from notifiers.errors import BadLadder
 from notifiers.facts import Ask
-from notifiers.plan import Plans, read_plans
+from notifiers.plan import SEVERITIES, Plans, read_plans
+from risk import rules
 from tests.notifiers import stage
 
 ASK = Ask.from_stream("1-0", stage.make_ask("cus_1"))
@@ -45,6 +46,13 @@ def test_a_large_amount_climbs_faster() -> None:
         return SHIPPED.rungs(ask, "", ("xmpp",))[0].patience
 
     assert patience(large) < patience(ASK)
+
+
+def test_the_severity_of_the_rule_that_hit_counts() -> None:
+    assert SEVERITIES == rules.SEVERITIES
+    for severity, named in (("low", "normal"), ("high", "high"), ("critical", "high")):
+        ask = Ask.from_stream("1-0", stage.make_ask("cus_1", severity=severity))
+        assert SHIPPED.severity(ask) == named
 
 
 def test_a_reason_may_make_it_severe() -> None:
