@@ -57,9 +57,15 @@ def scrub(text: str, keep: Collection[str] = ()) -> tuple[str, tuple[Cut, ...]]:
         (_SECRET, "password", "value"),
         (_NAMED_AFTER, "password", "value"),
     ):
-        for match in pattern.finditer(text):
-            if _digits(match.group(group)) not in keep:
-                cuts.append(Cut(kind, match.start(group), match.end(group) - match.start(group)))
+        match = pattern.search(text)
+        while match is not None:
+            start, end = match.span(group)
+            kept = _is_kept(match.group(group), keep)
+            if not kept:
+                cuts.append(Cut(kind, start, end - start))
+            # The value of one may hold the name of the next: "my PIN is 1234,password:abcd".
+            named = group == "value" and not kept
+            match = pattern.search(text, max(start, match.start() + 1) if named else end)
     merged = _merge(cuts)
     pieces, at = [], 0
     for cut in merged:
@@ -67,6 +73,12 @@ def scrub(text: str, keep: Collection[str] = ()) -> tuple[str, tuple[Cut, ...]]:
         at = cut.offset + cut.length
     pieces.append(text[at:])
     return "".join(pieces), merged
+
+
+def _is_kept(value: str, keep: Collection[str]) -> bool:
+    """Whether a value is the question's own code, however it is spelt, and nothing beside it."""
+    beside = any(char.isalpha() and not _digit(char) for char in value)
+    return not beside and _digits(value) in keep
 
 
 def _digit(char: str) -> str:

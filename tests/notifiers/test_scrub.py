@@ -27,6 +27,10 @@ from notifiers.scrub import Cut, scrub
         ("otp=77a21", "77a21"),
         ("call +86 138 0013 8000", "8000"),
         ("three 8 four 9 two zero", "four 9"),
+        ("我的验证码是 384920，密码是 abcdwxyz", "abcdwxyz"),
+        ("我的验证码是384920，密码是abcdwxyz", "abcdwxyz"),
+        ("my PIN is 1234,password: wxyzabcd", "wxyzabcd"),
+        ("pin:1234;otp:zzzzyyyy and my password is correcthorse", "correcthorse"),
         ("我的密碼是abc123xyz", "abc123xyz"),
         ("hunter2 is my password", "hunter2"),
         ("abc123xyz是我的密码", "abc123xyz"),
@@ -41,6 +45,9 @@ def test_a_secret_is_cut(text: str, secret: str) -> None:
 
 def test_the_questions_own_code_stays_and_another_one_goes() -> None:
     assert scrub("YES 384920", {"384920"}) == ("YES 384920", ())
+    for spelt in ("3 8 4 9 2 0", "384-920", "otp 384920", "３８４９２０"):
+        assert scrub(f"YES {spelt}", {"384920"}) == (f"YES {spelt}", ())
+    assert "abcd" not in scrub("my password is 384920abcd", {"384920"})[0]
     kept, cuts = scrub("YES 384920 and my otp 551234", {"384920"})
     assert kept == "YES 384920 and my otp [otp]"
     assert cuts == (Cut("otp", 22, 6),)
