@@ -54,6 +54,9 @@ HOW_TO = """How to check this evidence without trusting who gave it to you
 4. logs/<n>/older-<size>.consistency shows that the log of that size is a beginning of this one.
 5. A value in disclosures.json belongs to the record that holds its commitment:
    HMAC-SHA256(salt, path, a zero byte, value) in hexadecimal is body.sealed[path].com.
+6. logs/<n>/timestamps/<size>.tsr, where there is one, is an RFC 3161 time stamp of a third party
+   over the first three lines of the checkpoint of that size:
+   openssl ts -verify -in FILE.tsr -data THREE_LINES -CAfile ITS_CERTIFICATE
 
 What it can't show: that what was recorded is true, or that nothing went unrecorded. Without
 witnesses in the checkpoint the operator of the log could have written all of it later.
@@ -372,7 +375,7 @@ def _timeline(case: str, leaves: list[dict[str, Any]], opened: list[dict[str, st
         word = _STRENGTH.get(str(strength), "") if strength else ""
         cells = [
             leaf["ts"][:19].replace("T", " ") + " UTC",
-            leaf["kind"],
+            f"{WORDS[leaf['kind']]}\n({leaf['kind']})" if leaf["kind"] in WORDS else leaf["kind"],
             f"{actor['role']} {actor['id']}",
             "\n".join([*facts, *([word] if word else [])]),
             f"{leaf['case']} {leaf['case_seq']}\n{leaf['hash'][:16]}…",
@@ -389,6 +392,35 @@ def _timeline(case: str, leaves: list[dict[str, Any]], opened: list[dict[str, st
     )
 
 
+#: The commoner kinds in words; others stand by their own name.
+WORDS = {
+    "access.denied": "A reading was refused",
+    "access.read": "Somebody read the case",
+    "answer": "The customer answered",
+    "answer.contradicted": "The customer took the answer back",
+    "case.closed": "The case was closed",
+    "case.moved": "The case moved to a log that is kept longer",
+    "case.opened": "The case was opened",
+    "challenge.created": "A question was put to the customer",
+    "complaint": "A complaint was made",
+    "decision": "It was decided",
+    "escalation": "Officers were called",
+    "event.in": "The bank handed the event in",
+    "export": "The case was handed out",
+    "features": "What was usual was looked up",
+    "label": "It became known whether it was fraud",
+    "learn": "The model learnt from it",
+    "officer.action": "An officer acted",
+    "officer.view": "An officer looked at it",
+    "outcome": "It ended so",
+    "outreach.sent": "The question was sent",
+    "receipt.delivered": "The message reached the device, says the server",
+    "receipt.displayed": "The message was shown, says the device",
+    "record.refused": "A record that could not be taken",
+    "rule.hits": "Rules that applied",
+    "score": "The model gave its score",
+    "status": "The bank said what it did",
+}
 _STRENGTH = {
     "signed": "Signed by the customer's own key; the bank could not have made it up.",
     "app": "Given in the bank's app; it rests on the app's sign-in.",

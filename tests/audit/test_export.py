@@ -53,6 +53,7 @@ def test_the_bundle_of_a_case_holds_by_itself_and_is_the_same_twice(data: Path) 
     assert "memo: sealed" in page
     assert "deny &lt;b&gt;" in page
     assert "it rests on that server" in page
+    assert "The customer answered\n(answer)" in page
     assert "rent" not in page
 
 
