@@ -143,7 +143,7 @@ class Bindings:
             device = _device(wanted.key)
         elif wanted.kind != "passkey":  # refused now rather than after the second word
             made = _channel(wanted.model_dump(include={"kind", "address", "keys"}))
-            self._customers.check(made, "address")
+            self._customers.channel(made, now_us, waits=True)
             channel = made.model_dump_json(include={"kind", "address", "keys"})
         binding: dict[str, Any] = {
             "v": 1,

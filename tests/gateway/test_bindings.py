@@ -133,6 +133,17 @@ def test_an_officer_binds_nothing_alone(redis_url: str, tmp_path: Path) -> None:
         ("bank", {"kind": "pigeon", "factor": "app"}, "kind"),
         ("bank", {"kind": "xmpp", "address": "nobody", "factor": "app"}, "address"),
         ("bank", {"kind": "device", "key": {"kty": "oct", "k": "AA"}, "factor": "app"}, "key"),
+        ("bank", {"kind": "push", "address": "https://push.example/1", "factor": "a"}, "address"),
+        (
+            "bank",
+            {
+                "kind": "push",
+                "address": "https://127.0.0.1/inside",
+                "keys": {"p256dh": "A" * 87, "auth": "A" * 22},
+                "factor": "app",
+            },
+            "address",
+        ),
     ],
 )
 def test_a_binding_without_a_word_for_it_is_refused_by_field(
