@@ -1,11 +1,12 @@
 """How much of each kind of fraud is found in the made-up bank, if 0.5 % of events may be asked?
 
-The flow replays a simulated bank of a fresh seed; what it said of each payment is ranked: payments
-that a live rule stops first, then by score. The highest ``SHARE`` of all events count as asked,
-from day ``WARM`` on. Beside it, at the same budget: the rule "amount > x", and gradient-boosted
-trees learnt offline (scikit-learn's ``HistGradientBoostingClassifier``, in XGBoost's place) on all
-the same features, from the payments before day ``SPLIT`` whose labels were known then. A scenario
-whose frauds "amount > x" finds too, or that the trees find wholly, proves nothing.
+The flow replays a simulated bank of a fresh seed. What it said of each payment is ranked: first
+those that a live rule of high or critical severity stops, the gravest first, then by score. The
+highest ``SHARE`` of all events count as asked, from day ``WARM`` on: by then each customer has paid
+a rent. Beside it, at the same budget: the rule "amount > x", and gradient-boosted trees learnt
+offline (scikit-learn's ``HistGradientBoostingClassifier``, in XGBoost's place) on all the same
+features, from the payments before day ``SPLIT`` whose labels were known then. A scenario whose
+frauds "amount > x" finds too, or that the trees find wholly, proves nothing.
 
 A story is one fraud from its first event to its last. It is *found* with its first payment asked
 about; what follows that payment is *stopped*, since the customer says no.
@@ -13,7 +14,6 @@ about; what follows that payment is *stopped*, since the customer says no.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,22 +22,24 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
+from config.settings import Settings
+from flows.assemble import read_rule_set
 from flows.replay_command import replay_file
 from flows.simulate import simulate, write
 
 SHARE: Final = 0.005
-WARM: Final = 21
+WARM: Final = 31
 SPLIT: Final = 40
 DAYS: Final = 60
 SMALL: Final = 10_000  # minor units; what card testing pays
 START: Final = datetime(2026, 1, 5, tzinfo=UTC)
 _GAP_S: Final = 86_400.0
 
-#: Reasons that are no rule's.
-_NO_RULE: Final = {"score", "asking_budget", "no_rate", "late", "customer_blocked"}
-_CAPS: Final = {"asked_enough", "open_enough", "not_askable"}
+#: Rules of less than these severities hint, and leave the order to the score.
+_GRAVE: Final = ("high", "critical")
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Seen:
     at_s: float
     scenario: str
     fraud: bool
-    ruled: bool
+    ruled: int  # 2: by a critical rule, 1: by a high one, 0: by neither
     score: int
     values: Mapping[str, float | None]
 
@@ -88,14 +90,19 @@ def replayed(folder: Path, seed: int, customers: int) -> tuple[Run, dict[str, An
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for line in lines:
-            yield json.loads(line)
+            yield orjson.loads(line)
 
 
 def read(events: Path, truth: Path, decisions: Path) -> Run:
     """Join the events, their truth and the decisions on them, from day ``WARM`` on."""
     said = {one["event"]: one for one in _lines(decisions)}
+    grave = {
+        rule.id: _GRAVE.index(rule.severity) + 1
+        for rule in read_rule_set(Settings()).rules
+        if rule.severity in _GRAVE
+    }
     true = {one["event"]: one for one in _lines(truth)}
     begins_s, run = START.timestamp() + WARM * 86_400, Run()
     for event in _lines(events):
@@ -108,8 +115,9 @@ def read(events: Path, truth: Path, decisions: Path) -> Run:
             if scenario == "account_takeover":
                 run.logins.append(decision["decision"] == "review")
         elif event["type"] == "transaction":
-            codes = {reason["code"] for reason in decision["reasons"]}
-            ruled = decision["decision"] != "approve" and bool(codes - _NO_RULE - _CAPS)
+            stopped = decision["decision"] != "approve"
+            codes = [reason["code"] for reason in decision["reasons"]] if stopped else []
+            ruled = max((grave.get(code, 0) for code in codes), default=0)
             values = {
                 name: float(value) if value is not None else None
                 for name, value in decision["features"].items()
@@ -244,7 +252,7 @@ def measured(run: Run, seed: int) -> dict[str, Any]:
         "payments": len(run.payments),
         "frauds": len(frauds),
         "asked": len(ours),
-        "asked_by_rules": sum(one.ruled for one in run.payments if one.event in ours),
+        "asked_by_rules": sum(one.ruled > 0 for one in run.payments if one.event in ours),
         "honest_asked": sum(not one.fraud for one in run.payments if one.event in ours),
         "scenarios": recalls(run.payments, ours),
         "amount_alone": recalls(run.payments, by_amount),

@@ -16,7 +16,7 @@ def _paid(
     *,
     scenario: str = "",
     amount: float = 100.0,
-    ruled: bool = False,
+    ruled: int = 0,
     score: int = 0,
     customer: str = "c",
 ) -> Seen:
@@ -27,7 +27,7 @@ def _paid(
 def test_what_rules_stop_comes_first_then_the_score_then_the_earlier() -> None:
     rows = [
         _paid("a", 1, score=900),
-        _paid("b", 2, ruled=True),
+        _paid("b", 2, ruled=1),
         _paid("c", 3, score=900),
         _paid("d", 4, score=950),
     ]
