@@ -18,7 +18,7 @@ from audit.entries import Ends, Run, Seen
 from audit.errors import EvidenceMalformed
 from audit.findings import Fault, Report
 from audit.leaf import NO_PREVIOUS, decode
-from audit.tiles import find_tile, payload_file, unpack_entries
+from audit.tiles import payload_file, read_tile, unpack_entries
 from audit.tree import TILE_WIDTH, leaf_hash, root_of
 
 
@@ -427,8 +427,11 @@ def _check_place(
 def _published_hash(path: Path, index: int, size: int) -> bytes:
     """The hash of a record from its tile, which rule 4 has compared with the entries."""
     n, offset = divmod(index, TILE_WIDTH)
-    file = find_tile(path, "0", n, min(TILE_WIDTH, size - n * TILE_WIDTH))
-    return b"" if file is None else file.read_bytes()[offset * 32 : offset * 32 + 32]
+    try:
+        _, data = read_tile(path, "0", n, min(TILE_WIDTH, size - n * TILE_WIDTH))
+    except OSError:
+        return b""
+    return data[offset * 32 : offset * 32 + 32]
 
 
 def _say_missing(across: Across, origin: str, half: Half, other: str, why: str) -> None:

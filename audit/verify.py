@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,7 +60,7 @@ from audit.policy import NONE, Policy
 from audit.tiles import (
     HASH_BYTES,
     checkpoint_file,
-    find_tile,
+    read_tile,
     stated_width,
     tile_index,
 )
@@ -262,8 +263,9 @@ def _check_higher_tiles(path: Path, row: list[bytes], report: Report) -> None:
         above = []
         for n in range((len(row) + TILE_WIDTH - 1) // TILE_WIDTH):
             part = row[n * TILE_WIDTH : (n + 1) * TILE_WIDTH]
-            file = find_tile(path, str(level), n, len(part))
-            data = b"" if file is None else file.read_bytes()
+            file, data = None, b""
+            with suppress(OSError):
+                file, data = read_tile(path, str(level), n, len(part))
             if file is not None and len(data) != stated_width(file) * HASH_BYTES:
                 why = f"{file.relative_to(path)} has {len(data)} bytes"
                 report.faults.append(Fault(4, n * TILE_WIDTH * span, why, vague=True))

@@ -93,7 +93,18 @@ class Reviewer:
         held = [file.read_bytes() for file in sorted(self._kept.glob("*.checkpoint"))]
         if not held and not any(ledger.rglob("checkpoint")):
             return []
-        reports: list[Report] = []
+        found, reports = self._look(ledger, held, full)
+        if any(one.status != HOLDS for one in found):
+            # It is being written and published meanwhile: what is really wrong is so twice.
+            found, reports = self._look(ledger, held, full)
+        for one, report in zip(found, reports, strict=False):
+            self._keep(one, Path(report.path), report.checkpoint)
+        self._tell(found, full, self._readers(found))
+        return found
+
+    def _look(
+        self, ledger: Path, held: Sequence[bytes], full: bool
+    ) -> tuple[list[Reviewed], list[Report]]:
         try:
             reports = verify_ledger(
                 ledger,
@@ -101,13 +112,10 @@ class Reviewer:
                 since=() if full else held,
                 progress=self._go_slowly(),
             )
-            found = [_found(report) for report in reports]
         except (AuditError, OSError) as wrong:
-            found = [Reviewed("", 0, "", rfc3339(wall_us()), NOT_READ, f"{ledger}: {wrong}")]
-        for one, report in zip(found, reports, strict=False):
-            self._keep(one, Path(report.path), report.checkpoint)
-        self._tell(found, full, self._readers(found))
-        return found
+            at = rfc3339(wall_us())
+            return [Reviewed("", 0, "", at, NOT_READ, f"{ledger}: {wrong}")], []
+        return [_found(report) for report in reports], reports
 
     def _readers(self, found: Sequence[Reviewed]) -> Counter[str]:
         """How often each actor read, or was denied, in what the logs have got since last time."""
