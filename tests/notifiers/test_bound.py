@@ -283,3 +283,37 @@ def test_the_reference_client_signs_over_a_real_chat_server(
             assert (answer["decision"], answer["reason"]) == ("deny", "not_me")
 
     run(story())
+
+
+def test_who_confirms_too_much_unsigned_is_told_where_to_sign(
+    redis_url: str, prosody: Prosody, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        page = "https://pay.bank.example"
+        settings = stage.settings_for(
+            redis_url,
+            tmp_path / "data",
+            xmpp=prosody.settings.address(),
+            links=True,
+            page=page,
+            web_key=b"w" * 32,
+        )
+        async with (
+            stage.Flow(redis_url) as flow,
+            stage.notifier(settings),
+            stage.chatting(prosody, "ann") as ann,
+        ):
+            ask = await flow.ask(await flow.bind("ann"))
+            await ann.wait_for(lambda m: m.challenge == ask["id"])
+            for say, words in (
+                ("unsigned", "Sign it on our page"),
+                ("fresh", "set up for you a short while ago"),
+                ("frozen", "until we have spoken"),
+            ):
+                notice = {"op": "notice", "id": ask["id"], "say": say}
+                await flow.redis.xadd(names.CHALLENGES, {"challenge": orjson.dumps(notice)})
+                told = await ann.wait_for(lambda m, words=words: words in m.body)
+                assert "You can reply NO here" in told.body
+                assert (f"{page}/c/{ask['id']}#" in told.body) is (say == "unsigned")
+
+    run(story())
