@@ -22,7 +22,8 @@ _ENGLISH = ["zero", "oh", "one", "two", "three", "four", "five", "six", "seven",
 _NUMBER = r"(?:" + "|".join(_ENGLISH) + r"|\d)"
 _SPOKEN = re.compile(rf"(?i)\b{_NUMBER}(?:[^\w\n]+{_NUMBER}\b){{3,}}")
 _SECRET = re.compile(
-    r"(?i)(?P<name>pass\s?(?:word|code|phrase)|pwd|\bpin\b(?:\s?code)?|\botp\b|\bcv[vc]2?\b"
+    r"(?i)(?P<name>pass\s?(?:word|code|phrase)|pwd"
+    r"|(?<![a-z])(?:pin|otp|cv[vc]2?)(?![a-z])(?:\s?code)?"
     r"|security\s?code|密\s?[码碼]|口\s?令|[验驗][证證]\s?[码碼]|校[验驗][码碼]|[动動][态態]\s?[码碼]"
     r"|短信[码碼]|安全[码碼])"
     r"(?P<link>\s*(?:(?:is|was|are|equals|number|no\.?|code|是|为|為|[:：=＝\-,，“\"'])\s*)*)(?P<value>\S{2,64})"
@@ -31,7 +32,7 @@ _SECRET = re.compile(
 # "hunter2 is my password", "abc123是我的密码"
 _NAMED_AFTER = re.compile(
     r"(?i)(?P<value>[^\s，。,;；]{3,64}?)\s*(?:is|was|=|是|就是)\s*(?:my|the|our|我的|我|您的)?\s*(?:new\s+)?"
-    r"(?:pass\s?(?:word|code|phrase)|\bpin\b|\botp\b|密\s?[码碼]|口\s?令|[验驗][证證]\s?[码碼])"
+    r"(?:pass\s?(?:word|code|phrase)|(?<![a-z])(?:pin|otp)(?![a-z])|密\s?[码碼]|口\s?令|[验驗][证證]\s?[码碼])"
 )
 
 

@@ -60,9 +60,9 @@ KNOWN = frozenset(
 )  # fmt: skip
 
 _SECRET = re.compile(
-    r"pass\s?(?:word|code|phrase)s?|passwd|\bpwd\b|\bpins?\b|\botps?\b|\bcv[vcn]2?\b"
-    r"|\b(?:security|verification|verify|one[\s-]?time|sms|text|auth\w*|activation|log\s?in|dynamic)"
-    r"\s?-?(?:codes?|pass\w*|tokens?)|\bcard\s?numbers?|密\s*[码碼]|口\s*令|[验驗]\s*[证證]\s*[码碼]"
+    r"pass\s?(?:word|code|phrase)s?|passwd|(?<![a-z])(?:pwd|pins?|otps?|cv[vcn]2?)(?![a-z])"
+    r"|(?<![a-z])(?:security|verification|verify|one[\s-]?time|sms|text|auth\w*|activation|log\s?in|dynamic)"
+    r"\s?-?(?:codes?|pass\w*|tokens?)|card\s?numbers?|密\s*[码碼]|口\s*令|[验驗]\s*[证證]\s*[码碼]"
     r"|校\s*验\s*[码碼]|[动動]\s*[态態]\s*[码碼]|短信\s*[码碼]|安全\s*[码碼]|卡\s*号|身份证|令\s*牌|u\s?盾"
 )
 _WARNS = re.compile(

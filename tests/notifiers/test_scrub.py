@@ -95,3 +95,34 @@ def test_cuts_never_overlap_and_lie_within_the_text(text: str) -> None:
         assert cut.offset >= end
         end = cut.offset + cut.length
     assert end <= len(text)
+
+
+NAMES = (
+    "password",
+    "Password",
+    "PIN",
+    "passcode",
+    "otp",
+    "密码",
+    "验证码",
+    "驗證碼",
+    "口令",
+    "动态码",
+)
+LINKS = (" is ", ": ", "=", " ", "是", "：", " - ", " 是 ", " was: ", "为")
+AROUND = st.text(alphabet="ab 我的是，。,.;:!?\n“”()密码12", max_size=12)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(
+    AROUND,
+    st.sampled_from(NAMES),
+    st.sampled_from(LINKS),
+    st.from_regex(r"[a-z][a-z0-9]{5,12}", fullmatch=True),
+    AROUND,
+)
+def test_what_is_named_a_secret_is_cut_whatever_stands_around_it(
+    before: str, name: str, link: str, value: str, after: str
+) -> None:
+    kept, _ = scrub(f"{before} {name}{link}{value} {after}", {"384920"})
+    assert value not in kept
