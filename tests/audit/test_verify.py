@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -293,3 +294,29 @@ def test_a_whole_log_is_taken_run_by_run(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("audit.verify.seen", never)
     assert verify_log(ASSETS / "whole").faults == []
+
+
+def test_a_ledger_that_is_being_written_gives_no_false_alarm(
+    tmp_path: Path, open_ledger: OpenLedger
+) -> None:
+    ledger = open_ledger()
+    ledger.publish()
+
+    def write() -> None:
+        for n in range(400):
+            ledger.append_many(story(f"e{n}"))
+            if n % 3 == 0:
+                ledger.publish()
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    rounds, before = 0, 0
+    while writing.is_alive() or not rounds:
+        [report] = verify_ledger(tmp_path / "ledger")
+        assert report.faults == []
+        assert report.size >= before
+        rounds, before = rounds + 1, report.size
+    writing.join()
+    assert rounds > 1
+    ledger.close()
+    assert verify_log(log_path(tmp_path)).faults == []
