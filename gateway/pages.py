@@ -37,6 +37,8 @@ _FILES = (
     "you.html",
     "you.js",
     "icon.svg",
+    "push.js",
+    "sw.js",
 )
 
 
