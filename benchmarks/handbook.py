@@ -50,6 +50,12 @@ class Payment:
     lon: float | None = None
     result: str | None = None
     change: str | None = None
+    card: str | None = None
+    terminal: str | None = None
+    kind: str | None = None
+    channel: str | None = None
+    session: str | None = None
+    payee_country: str | None = None
 
 
 @dataclass(slots=True)
@@ -66,6 +72,8 @@ class Chargeback:
     source: str = "chargeback"
     device: str | None = None
     ip: str | None = None
+    card: str | None = None
+    terminal: str | None = None
 
 
 def payments(frame: pl.DataFrame) -> Iterator[tuple[Payment, bool]]:

@@ -1,8 +1,8 @@
 """What walks the flow? Facts, named in the order in which they come about.
 
 ``Moment`` (an accepted event) becomes ``Described``, then ``Scored``; a ``Known`` label, a
-``Spoken`` answer, a ``Heard`` mark of time and an ``Appointed`` model walk beside them. A shard is a share of the
-entities of one kind; its number is the key that Bytewax routes by.
+``Spoken`` answer, a ``Heard`` mark of time and an ``Appointed`` model walk beside them. A shard is
+a share of the entities of one kind; its number is the key that Bytewax routes by.
 """
 
 from typing import Any, NamedTuple

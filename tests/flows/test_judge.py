@@ -613,4 +613,6 @@ def test_an_asking_budget_moves_its_bar_and_stands_where_the_cut_stood() -> None
     due = load_kept(stored or b"")
     assert isinstance(due, Due)
     assert due.budget is not None
-    assert due.budget.state() == judge.shard._due().budget.state()
+    stands = judge.shard._due().budget
+    assert stands is not None
+    assert due.budget.state() == stands.state()

@@ -1,7 +1,7 @@
 """Is each score given before the label is learnt, and does a resumed model go on the same?"""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features import models as real
+from features.model import Factor
 from flows import score
 from flows.score import Kept, Learnt, ModelLogic, Scoring, Snapshots, lesson_json
-from flows.walk import Described, Scored, Values
+from flows.walk import Appointed, Described, Scored, Values
 from risk.labels import Known
 from tests.flows.facts import NOON_US, moment
 
@@ -22,12 +23,20 @@ class Share:
     """A model whose word is the share of frauds among its lessons."""
 
     id = "share"
+    inputs = ("x",)
+    spec: Mapping[str, Any] = {}
 
     def __init__(self, frauds: int = 0, lessons: int = 0) -> None:
         self.frauds, self.lessons = frauds, lessons
 
     def score_one(self, features: Values) -> float:
         return self.frauds / self.lessons if self.lessons else 0.0
+
+    def explain_one(self, features: Values, top: int = 5) -> list[Factor]:
+        return []
+
+    def tell_one(self, features: Values, top: int = 5) -> tuple[float, list[Factor]]:
+        return self.score_one(features), []
 
     def learn_one(self, features: Values, fraud: bool) -> None:
         self.frauds += fraud
@@ -131,7 +140,7 @@ def test_each_lesson_is_journalled_with_the_model_after_it() -> None:
 
 
 def _play(logic: ModelLogic, chance: random.Random, count: int) -> list[Scored]:
-    facts = [
+    facts: list[Described | Known | Appointed] = [
         _label(chance.random() < 0.5, number) if chance.random() < 0.4 else _event(number)
         for number in range(count)
     ]

@@ -7,10 +7,11 @@ from typing import Any
 import orjson
 
 from risk import signed
+from risk.privacy import web_token
 from tests.gateway.chromium import chromium
 from tests.gateway.test_pages_in_a_browser import _shown, _text
 from tests.gateway.test_signing_in_a_browser import Signer
-from tests.journeys.house import SELF_CONSISTENT, House, bank_of, tell, web_token
+from tests.journeys.house import SELF_CONSISTENT, House, bank_of, tell
 
 
 class _At:

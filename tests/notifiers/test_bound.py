@@ -12,6 +12,7 @@ import pytest
 from joserfc.jwk import ECKey, OKPKey
 
 from notifiers.bound import binding_of, duress_word
+from notifiers.client import Message
 from notifiers.facts import HeardAnswer
 from notifiers.prosody import Prosody
 from risk import names, signed
@@ -312,7 +313,11 @@ def test_who_confirms_too_much_unsigned_is_told_where_to_sign(
             ):
                 notice = {"op": "notice", "id": ask["id"], "say": say}
                 await flow.redis.xadd(names.CHALLENGES, {"challenge": orjson.dumps(notice)})
-                told = await ann.wait_for(lambda m, words=words: words in m.body)
+
+                def says(message: Message, words: str = words) -> bool:
+                    return words in message.body
+
+                told = await ann.wait_for(says)
                 assert "You can reply NO here" in told.body
                 assert (f"{page}/c/{ask['id']}#" in told.body) is (say == "unsigned")
 
