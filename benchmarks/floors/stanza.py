@@ -1,8 +1,7 @@
-"""The floor of the conversation: a bare slixmpp component asks, a bare slixmpp client answers.
+"""The floor of the conversation: a bare slixmpp component asks, bare slixmpp clients answer.
 
-One message with a body there, one back, by the chat server that the product is run with; nothing is
-decided, kept or proved. Gives the seconds from each intended moment to the arrival at the client,
-and to the answer's arrival.
+By the chat server that the product is run with; nothing is decided, kept or proved. Gives the
+seconds from each intended moment to the arrival at the client, and to the answer's arrival.
 """
 
 import asyncio
@@ -22,8 +21,7 @@ async def round_trips(
     """Ask so many a second; ``users`` are names and passwords of accounts."""
     make: Any = ComponentXMPP
     bank: Any = make(server.component, server.secret, HOST, server.component_port)
-    began: dict[str, float] = {}
-    there, back = dict[str, float](), dict[str, float]()
+    began, there, back = dict[str, float](), dict[str, float](), dict[str, float]()
     loop, started = asyncio.get_running_loop(), asyncio.Semaphore(0)
 
     def at_client(message: Any) -> None:
@@ -34,28 +32,25 @@ async def round_trips(
     bank.add_event_handler("session_start", lambda _: started.release())
     bank.add_event_handler("message", lambda m: back.setdefault(m["body"], loop.time()))
     clients: list[Any] = [
-        ClientXMPP(f"{user}@{server.domain}/floor", password, plugin_config=PLAIN)
-        for user, password in users
+        ClientXMPP(f"{who}@{server.domain}/floor", word, plugin_config=PLAIN) for who, word in users
     ]
     for client in clients:
-        client.enable_plaintext, client.enable_starttls, client.enable_direct_tls = (
-            True,
-            False,
-            False,
-        )
+        client.enable_plaintext = True
+        client.enable_starttls = client.enable_direct_tls = False
         client.add_event_handler("session_start", lambda _, client=client: client.send_presence())
         client.add_event_handler("session_start", lambda _: started.release())
         client.add_event_handler("message", at_client)
         client.connect(HOST, server.client_port)
     bank.connect(HOST, server.component_port)
-    for _ in range(len(clients) + 1):
+    for _ in (bank, *clients):
         await asyncio.wait_for(started.acquire(), 20)
-    first, sender = loop.time() + 0.5, f"check@{server.component}/bank"
+    first = loop.time() + 0.5
     for number in range(int(rate * seconds)):
         await asyncio.sleep(max(0.0, first + number / rate - loop.time()))
         began[str(number)] = first + number / rate
         to = f"{users[number % len(users)][0]}@{server.domain}"
-        asked = bank.make_message(mto=to, mfrom=sender, mtype="chat", mbody="Did you order this?")
+        sender = f"check@{server.component}/bank"
+        asked = bank.make_message(to, "Did you order this?", mtype="chat", mfrom=sender)
         asked["id"] = str(number)
         asked.send()
     await asyncio.sleep(1.0)
