@@ -118,9 +118,7 @@ def ledger(
     from flows import parts
 
     log = logging.getLogger("ringback.ledger")
-    parts.ledger(
-        _house(data), lambda: log.info("writes"), recover=recover, witnesses=witness or ()
-    )
+    parts.ledger(_house(data), lambda: log.info("writes"), recover=recover, witnesses=witness or ())
 
 
 @app.command()
