@@ -55,6 +55,7 @@ class Engine(_Part):
     batch: Annotated[int, Field(ge=1, le=10_000)] = 200
     anomaly: bool = True
     silence_seconds: Annotated[float, Field(gt=0)] = 3.0
+    spares: bool = True  # keep a process ready for each of the flow's; about 150 MB each
 
 
 class Models(_Part):

@@ -81,12 +81,19 @@ def flow(
     process: int = 0,
     generation: Annotated[int, typer.Option(help="0 takes the next one.")] = 0,
     addresses: Annotated[str, typer.Option(help="host:port;host:port of the cluster.")] = "",
+    spare: Annotated[bool, typer.Option(help="Wait for what to do on standard input.")] = False,
 ) -> None:
     """One process of the flow, alone."""
     from flows import parts
     from flows.live import next_generation, settle_layout
     from flows.redis_server import wait
+    from flows.spare import waited_for
 
+    if spare:
+        call = waited_for()
+        if call is None:
+            return
+        process, generation, addresses = call
     house = _house(data)
     if not generation:
         client = wait(house.redis_url)

@@ -35,7 +35,11 @@ class Running:
         self._client: redis.Redis | None = None
         engine = house.settings.engine
         self.supervisor = Supervisor(
-            house.data, engine.processes, engine.silence_seconds, self.connect
+            house.data,
+            engine.processes,
+            engine.silence_seconds,
+            self.connect,
+            spares=engine.processes if engine.spares else 0,
         )
 
     def connect(self) -> "redis.Redis":

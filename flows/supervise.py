@@ -26,12 +26,14 @@ import redis
 from flows.errors import NotReady
 from flows.live import next_generation, wall_us
 from flows.redis_server import free_port
+from flows.spare import Call, called, spawn_spare
 from risk import names
 
 log = logging.getLogger("ringback.supervisor")
 _PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0)
 _CALM_SECONDS = 10.0
 _DRAIN_SECONDS = 8.0
+_SPARE_AFTER_SECONDS = 2.0
 _FIRST_BEAT_SECONDS = 45.0  # a busy machine is not helped by starting what is starting again
 
 
@@ -77,6 +79,8 @@ class Supervisor:
     parts: list[Part] = field(default_factory=list)
     flows: list[Part] = field(default_factory=list)
     stopping: bool = False
+    spares: int = 0  # processes that wait to become a flow; more restarts at once need new ones
+    _waiting: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
     _generation: int = 0
     _watched_since: float = 0.0
     _spawned_ms: int = 0
@@ -93,23 +97,37 @@ class Supervisor:
         self._generation = next_generation(self.connect())
         addresses = [f"127.0.0.1:{free_port()}" for _ in range(self.flow_processes)]
         self.flows = []
+        cluster = ";".join(addresses) if len(addresses) > 1 else ""
         for number in range(self.flow_processes):
-            args = [
-                "--data",
-                str(self.data),
-                "--process",
-                str(number),
-                "--generation",
-                str(self._generation),
-            ]
-            if len(addresses) > 1:
-                args += ["--addresses", ";".join(addresses)]
-            start = partial(spawn, command("flow", *args), self.data / "log" / "flow.log")
+            start = partial(self._flow, Call(number, self._generation, cluster))
             part = Part(f"flow-{number}", start)
             self.flows.append(part)
             self._start(part)
         self._watched_since = time.monotonic()
         self._spawned_ms = wall_us() // 1000
+
+    def _flow(self, call: Call) -> "subprocess.Popen[bytes]":
+        """A flow process: a spare that is called, or a new one."""
+        while self._waiting:
+            spare = self._waiting.pop(0)
+            if called(spare, call):
+                return spare
+        args = ["--process", str(call.process), "--generation", str(call.generation)]
+        if call.addresses:
+            args += ["--addresses", call.addresses]
+        line = command("flow", "--data", str(self.data), *args)
+        return spawn(line, self.data / "log" / "flow.log")
+
+    def _keep_spares(self, now: float) -> None:
+        """Start what is missing of them, one at a time, once the flow is calm."""
+        if self.stopping or now - self._watched_since < _SPARE_AFTER_SECONDS:
+            return
+        alive = [spare for spare in self._waiting if spare.poll() is None]
+        self._waiting[:] = alive
+        if len(alive) < self.spares:
+            line = command("flow", "--data", str(self.data), "--spare")
+            self._waiting.append(spawn_spare(line, self.data / "log" / "flow.log"))
+            self.write_run()
 
     def _start(self, part: Part) -> None:
         part.process = part.start()
@@ -124,7 +142,8 @@ class Supervisor:
             known = json.loads(path.read_text(encoding="utf-8"))
         known.update(more)
         pids = {part.name: part.process.pid for part in self._all() if part.process is not None}
-        known["pids"] = {"supervisor": os.getpid(), **pids}
+        waiting = {f"spare-{number}": spare.pid for number, spare in enumerate(self._waiting)}
+        known["pids"] = {"supervisor": os.getpid(), **pids, **waiting}
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps(known, indent=1), encoding="utf-8")
         fresh.replace(path)
@@ -143,6 +162,8 @@ class Supervisor:
             self._restart_flow(f"{', '.join(died)} died", now)
         elif self.flows and self._silent(now):
             self._restart_flow(f"silent for {self.silence_seconds} s", now)
+        elif self.flows:
+            self._keep_spares(now)
 
     def _look_after(self, part: Part, now: float) -> None:
         if part.alive:
@@ -200,6 +221,9 @@ class Supervisor:
     def end(self) -> None:
         """Let each part drain, in the way of an event, then end what is left."""
         self.stopping = True
+        for spare in self._waiting:
+            spare.kill()
+            spare.wait()
         gateways = [part for part in self.parts if part.name == "gateway"]
         last = ("redis", "witness")  # the ledger's last words are for them
         rest = [part for part in reversed(self.parts) if part.name not in ("gateway", *last)]

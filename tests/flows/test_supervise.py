@@ -18,6 +18,7 @@ from redis.retry import Retry
 from flows import supervise
 from flows.errors import NotReady
 from flows.live import wall_us
+from flows.spare import Call, called, spawn_spare
 from flows.supervise import Part, Supervisor, command, spawn, until
 from risk import names
 from tests import servers
@@ -265,3 +266,67 @@ def test_a_log_is_appended_to(tmp_path: Path) -> None:
         line = [sys.executable, "-S", "-c", f"print({word!r})"]
         assert spawn(line, tmp_path / "log" / "x.log").wait(30) == 0
     assert (tmp_path / "log" / "x.log").read_text().split() == ["one", "two"]
+
+
+_BECOMES = [
+    sys.executable,
+    "-S",
+    "-c",
+    (
+        "import sys, time\n"
+        "told = sys.stdin.readline() if '--spare' in sys.argv else ''\n"
+        "open(sys.argv[1], 'a').write(told)\n"
+        "time.sleep(600 if told or '--spare' not in sys.argv else 0)"
+    ),
+]
+
+
+@pytest.fixture
+def spared(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Supervisor]:
+    """The same supervisor, with two spares that write down what they are told."""
+    line = [*_BECOMES, str(tmp_path / "told")]
+    monkeypatch.setattr(supervise, "command", lambda part, *args: [*line, part, *args])
+    monkeypatch.setattr(supervise, "_SPARE_AFTER_SECONDS", 0.0)
+    supervisor.spares = 2
+    yield supervisor
+    supervisor.end()
+
+
+def _spares(supervisor: Supervisor) -> list[int]:
+    pids = _run(supervisor.data)["pids"]
+    return [pid for name, pid in pids.items() if name.startswith("spare-")]
+
+
+def test_a_cluster_that_dies_is_stepped_in_for_by_its_spares(spared: Supervisor) -> None:
+    spared.add_flow()
+    _watch_until(spared, lambda: len(_spares(spared)) == 2)
+    spares = _spares(spared)
+    os.kill(_run(spared.data)["pids"]["flow-1"], signal.SIGKILL)
+    _watch_until(spared, lambda: len(set(_spares(spared)) - set(spares)) == 2)
+    pids = _run(spared.data)["pids"]
+    assert [pids["flow-0"], pids["flow-1"]] == spares
+    _watch_until(spared, lambda: (spared.data / "told").read_text().count("\n") == 2)
+    told = [json.loads(line) for line in (spared.data / "told").read_text().splitlines()]
+    assert sorted(one["process"] for one in told) == [0, 1]
+    assert len({one["generation"] for one in told}) == 1
+    assert len(told[0]["addresses"].split(";")) == 2
+
+
+def test_a_spare_that_died_is_not_called_and_is_replaced(spared: Supervisor) -> None:
+    spared.add_flow()
+    _watch_until(spared, lambda: len(_spares(spared)) == 2)
+    dead, alive = _spares(spared)
+    os.kill(dead, signal.SIGKILL)
+    _watch_until(spared, lambda: len(_spares(spared)) == 2 and dead not in _spares(spared))
+    assert alive in _spares(spared)
+
+
+def test_a_spare_that_nobody_calls_ends_with_who_might_have(tmp_path: Path) -> None:
+    spare = spawn_spare(command("flow", "--data", str(tmp_path), "--spare"), tmp_path / "log")
+    assert spare.stdin is not None
+    spare.stdin.close()
+    assert spare.wait(60) == 0
+    assert not called(spare, Call(0, 1, ""))
+    assert not (tmp_path / "secrets").exists(), "it has not touched the data directory"
