@@ -1,6 +1,6 @@
 """How fast is it? All bars of speed, one after the other, each beside its floor.
 
-    python -m benchmarks [--quick] [--out DIR] [--data FILE.parquet] [name ...]
+    python -m benchmarks [--quick] [--out DIR] [--data FILE.parquet] [--rounds N] [name ...]
 
 Writes ``<name>.json`` (machine, command, raw numbers, bar, met or not) and prints a table. With
 ``--quick`` it shows that it runs, and its figures prove nothing; they go to a temporary directory
@@ -48,17 +48,19 @@ def main(arguments: list[str] | None = None) -> int:
     ask.add_argument("--quick", action="store_true", help="in short: figures prove nothing")
     ask.add_argument("--out", type=Path, help="where results go")
     ask.add_argument("--data", type=Path, help="payments for `overhead`: parquet or NDJSON")
+    ask.add_argument("--rounds", type=int, help="turns of latency and population: fewer, quicker")
     told = ask.parse_args(arguments)
     unknown = sorted(set(told.names) - set(ALL))
     if unknown:
         ask.error(f"needed names of {', '.join(ALL)}; got {', '.join(unknown)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     typed = ["--quick"] * told.quick + (["--data", told.data.name] if told.data else [])
+    typed += ["--rounds", str(told.rounds)] if told.rounds else []
     console = Console(stderr=True)
     table = Table("benchmark", "bar", "met", "found", "took", show_lines=True)
     with tempfile.TemporaryDirectory(prefix="ringback-bench-") as folder:
         out = told.out or (Path(tempfile.mkdtemp()) if told.quick else harness.RESULTS)
-        given = harness.Given(Path(folder), told.quick, told.data)
+        given = harness.Given(Path(folder), told.quick, told.data, told.rounds)
         for name in told.names or ALL:
             console.print(f"{name} …")
             about, began = harness.machine_now(), time.perf_counter()

@@ -60,11 +60,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a benchmark is told: where it may build, whether in short, which payments to read."""
+    """What a benchmark is told: where it may build, whether in short, which payments to read.
+
+    ``rounds`` is how often those that measure in turns do so; None for what each bar asks for.
+    """
 
     scratch: Path
     quick: bool = False
     data: Path | None = None
+    rounds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ def run(given: Given) -> Result:
     """Measure product and floor in turns; medians of the rounds are compared."""
     rates = (50, 100) if given.quick else (100, 300, 500)
     rounds, seconds = (1, 2.0) if given.quick else (3, 20.0)
+    rounds = given.rounds or rounds
     found: list[dict[str, Any]] = []
     for number in range(rounds):
         turns = ("floor", "product") if number % 2 == 0 else ("product", "floor")
@@ -38,6 +39,7 @@ def run(given: Given) -> Result:
     if overloaded:
         summary += f"; overloaded at {', '.join(map(str, overloaded))}/s"
     raw = {
+        "rounds": rounds,
         "compared": compared,
         "overloaded_at": overloaded,
         "target": f"p99 <= {TARGET_P99_MS} ms at {worst['rate']}/s on a quiet machine",

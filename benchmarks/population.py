@@ -26,6 +26,7 @@ def run(given: Given) -> Result:
     """Measure both populations in turns; the medians of their p99 are compared."""
     few, many = (10_000, 50_000) if given.quick else (10_000, 1_000_000)
     rate, seconds, rounds = (100, 5.0, 2) if given.quick else (300, 60.0, 5)
+    rounds = given.rounds or rounds
     rows: list[dict[str, Any]] = []
     for number in range(rounds):
         rewriting = number == rounds // 2
@@ -43,6 +44,7 @@ def run(given: Given) -> Result:
     ratio = round(medians[many]["p99_ms"] / medians[few]["p99_ms"], 2)
     raw = {
         "rate": rate,
+        "rounds": rounds,
         "seconds": seconds,
         "cache_entities": harness.CACHED,
         "medians": {str(count): row for count, row in medians.items()},
