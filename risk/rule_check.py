@@ -57,7 +57,8 @@ class Known:
     """A name that expressions may use: ``number``, ``text`` or ``yes`` (true or false).
 
     ``low`` and ``high`` bound a number, ``choices`` a text where they are known; ``of`` are the
-    event types that have it, empty for all. ``flag``: a number that is 0 or 1.
+    event types that have it, empty for all. ``flag``: a number that is 0 or 1. ``claimed``: made of
+    what a client says of itself, so that it may raise a risk and never lower one.
     """
 
     kind: str
@@ -66,6 +67,7 @@ class Known:
     high: float = INFINITE
     choices: tuple[str, ...] = ()
     of: frozenset[str] = frozenset()
+    claimed: bool = False
 
     @property
     def flag(self) -> bool:

@@ -68,7 +68,7 @@ EVENT: Mapping[str, Known] = {
     "event.currency": Known("text", of=_PAYMENT),
     "event.channel": Known("text", choices=_CHANNELS),
     "event.kind": Known("text", choices=("transfer", "card", "cash", "bill"), of=_PAYMENT),
-    "event.country": Known("text"),
+    "event.country": Known("text", claimed=True),
     "event.payee_country": Known("text", of=_PAYMENT),
     "event.change": Known(
         "text",
@@ -82,7 +82,7 @@ EVENT: Mapping[str, Known] = {
     "event.payee": Known("text", of=_PAYMENT),
     "event.card": Known("text", of=_PAYMENT),
     "event.terminal": Known("text", of=_PAYMENT),
-    "event.device": Known("text"),
+    "event.device": Known("text", claimed=True),
     "event.ip": Known("text"),
     "event.late": Known("number", "flag", 0, 1),
 }
@@ -204,7 +204,8 @@ def vocabulary(
         unit = getattr(features[name], "unit", "") if isinstance(features, Mapping) else ""
         low, high = _BOUNDED.get(name, _RANGES.get(unit, (-math.inf, math.inf)))
         of = _FEATURES_OF_ONE_TYPE.get(name, frozenset())
-        names[name] = Known("number", unit, low, high, of=of)
+        claimed = isinstance(features, Mapping) and getattr(features[name], "claimed", False)
+        names[name] = Known("number", unit, low, high, of=of, claimed=claimed)
     return Vocabulary({**names, **EVENT, **_OPINIONS}, base, lists, KEYS)
 
 
@@ -298,6 +299,15 @@ def _action(rule: str, written: Any) -> tuple[str, int, str]:
     raise BadRules(f"rule {rule}: needed {needed}, got {written!r}")
 
 
+def _vouched_for(rule: str, tree: Node, known: Vocabulary) -> None:
+    """Refuse to lower a score by what whoever holds the stolen phone can say of himself."""
+    looked_at = {one.name for one in names_in(tree)} | {one.key for one in lists_in(tree)}
+    for name in sorted(looked_at & known.names.keys()):
+        if known.names[name].claimed:
+            needed = "needed names that the bank vouches for where 'action' lowers the score"
+            raise BadRules(f"rule {rule}: {needed}, got {name}, which a client says of itself")
+
+
 def _reasons(rule: str, row: Mapping[str, Any]) -> dict[str, str]:
     told = row.get("reason")
     if isinstance(told, str):
@@ -349,6 +359,8 @@ def _read_2(row: Mapping[str, Any], known: Vocabulary, earlier: Collection[str])
         shown = wrong if isinstance(when, Source) else f"'when': {wrong}"
         raise BadRules(f"rule {ident}: {shown}", wrong.place) from wrong
     outcome, points, tag = _action(ident, row.get("action"))
+    if points < 0:
+        _vouched_for(ident, tree, known)
     reasons = _reasons(ident, row)
     since, until = _valid(ident, row)
     tests = row.get("tests") or []

@@ -14,12 +14,16 @@ from hypothesis import strategies as st
 
 from risk.rule_check import Cause, as_cel, because, checked, holds, needs
 from risk.rule_language import LARGEST, BadExpression, Place, Source, names_in, read, words
-from risk.rules import Docket, Hit, read_rules, vocabulary
+from risk.rules import BadRules, Docket, Hit, read_rules, vocabulary
 
 
 class _Unit:
     def __init__(self, unit: str) -> None:
         self.unit = unit
+
+
+class _Claimed(_Unit):
+    claimed = True
 
 
 FEATURES = {
@@ -315,3 +319,23 @@ def test_a_text_with_quotes_is_handed_on_as_it_is() -> None:
     tree = _tree(r'event.country == "a\"b\\c"')
     program = cel.compile(as_cel(tree, lambda _: "v", guarded=True))
     assert program.execute({"v": 'a"b\\c'}) is True
+
+
+@pytest.mark.parametrize(
+    ("when", "name"),
+    [
+        ('event.amount > 0 && event.country == "CN"', "event.country"),
+        ("event.device in list.vip", "event.device"),
+        ("customer.known.24h == 1", "customer.known.24h"),
+    ],
+)
+def test_what_a_client_says_of_itself_lowers_no_score(when: str, name: str) -> None:
+    features = {"customer.known.24h": _Claimed("flag"), "customer.count.1h": _Unit("count")}
+    known = vocabulary(features, "CNY", lists=("vip",))
+    row = {"id": "r", "title": "T", "reason": "R.", "when": when, "action": "score -50"}
+    told = f"where 'action' lowers the score, got {name}, which a client says of itself"
+    with pytest.raises(BadRules, match=re.escape(told)):
+        read_rules({"version": 2, "rules": [row]}, known)
+    assert read_rules({"version": 2, "rules": [row | {"action": "score +50"}]}, known)
+    vouched = row | {"when": "score > 0 && customer.count.1h > 3"}
+    assert read_rules({"version": 2, "rules": [vouched]}, known)
