@@ -324,7 +324,7 @@ def test_a_text_with_quotes_is_handed_on_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("when", "name"),
     [
-        ('event.amount > 0 && event.country == "CN"', "event.country"),
+        ('score > 0 && event.country == "CN"', "event.country"),
         ("event.device in list.vip", "event.device"),
         ("customer.known.24h == 1", "customer.known.24h"),
     ],
