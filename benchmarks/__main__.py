@@ -10,6 +10,7 @@ unless ``--out`` is given. Status 0 says that all ran, not that all bars were me
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 import tempfile
@@ -49,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     ask.add_argument("--out", type=Path, help="where results go")
     ask.add_argument("--data", type=Path, help="payments for `overhead`: parquet or NDJSON")
     ask.add_argument("--rounds", type=int, help="turns of latency and population: fewer, quicker")
+    ask.add_argument("--scratch", type=Path, help="a folder whose populations are used again")
     told = ask.parse_args(arguments)
     unknown = sorted(set(told.names) - set(ALL))
     if unknown:
@@ -58,7 +60,10 @@ def main(arguments: list[str] | None = None) -> int:
     typed += ["--rounds", str(told.rounds)] if told.rounds else []
     console = Console(stderr=True)
     table = Table("benchmark", "bar", "met", "found", "took", show_lines=True)
-    with tempfile.TemporaryDirectory(prefix="ringback-bench-") as folder:
+    with contextlib.ExitStack() as kept:
+        folder = told.scratch or kept.enter_context(
+            tempfile.TemporaryDirectory(prefix="ringback-bench-")
+        )
         out = told.out or (Path(tempfile.mkdtemp()) if told.quick else harness.RESULTS)
         given = harness.Given(Path(folder), told.quick, told.data, told.rounds)
         for name in told.names or ALL:
