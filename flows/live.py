@@ -45,6 +45,7 @@ from risk.policy import RuleSet
 FORMAT = "1"
 RECOVERY_PARTITIONS = 4
 _BEAT_SECONDS = 0.25
+_STUCK_SECONDS = 10.0  # a flow that works off a long batch is slow, and a restart makes it slower
 log = logging.getLogger("ringback.flow")
 
 
@@ -112,7 +113,7 @@ class _Beat:
 
     def _run(self) -> None:
         while True:
-            if time.monotonic() - self._inlet.polled < 1.0:
+            if time.monotonic() - self._inlet.polled < _STUCK_SECONDS:
                 try:
                     self._client.hset(names.FLOW_BEAT, str(self._process), str(wall_us() // 1000))
                 except redis.RedisError:
