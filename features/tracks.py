@@ -9,6 +9,7 @@ former declaration, and forgotten.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from struct import Struct
@@ -39,7 +40,7 @@ class Past(Protocol):
     def dump(self) -> bytes: ...
 
 
-class Track:
+class Track(ABC):
     """One kind of past: of which events, split by what. Made once, shared by all profiles."""
 
     kind: str
@@ -57,13 +58,13 @@ class Track:
         self.keep = 0  # the longest look at it, and the lateness
         self.since = 0  # microseconds since 1970 at which it began to count; 0: from the beginning
 
+    @abstractmethod
     def alone(self) -> Past:
         """An empty past of one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def alone_of(self, stored: bytes) -> Past:
         """A past of one, as it was stored."""
-        raise NotImplementedError
 
     def fresh(self) -> Past:
         """An empty past."""
@@ -99,9 +100,9 @@ class Track:
             self.put(inner, event, told)
             past.grown(len(inner) - before)
 
+    @abstractmethod
     def put(self, past: Past, event: Event, told: Told) -> None:
         """Take it into the past of one."""
-        raise NotImplementedError
 
 
 class Amounts(Track):
@@ -164,6 +165,9 @@ class Labels(Track):
 
     def wants(self, event: Event, told: Told) -> bool:
         return False  # an event says nothing of frauds
+
+    def put(self, past: Past, event: Event, told: Told) -> None:
+        """Nothing: no event is wanted."""
 
     def hear(self, past: Past, label: Label) -> None:
         """What became known."""

@@ -11,6 +11,7 @@ known one, and by the River that wrote it.
 from __future__ import annotations
 
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib.metadata import version
 from math import copysign, isnan, log1p
@@ -43,7 +44,7 @@ _NOTHING: Final = -50.0  # below every log: no value has a place of its own
 _LARGEST: Final = 1e18
 
 
-class _Trees:
+class _Trees(ABC):
     """A River classifier over the logarithms of a few features."""
 
     kind: ClassVar[str]
@@ -54,8 +55,9 @@ class _Trees:
         self.lessons = 0
         self._trees = self._fresh()
 
+    @abstractmethod
     def _fresh(self) -> Any:
-        raise NotImplementedError
+        """A River classifier that has learnt nothing."""
 
     @property
     def spec(self) -> Mapping[str, Any]:
