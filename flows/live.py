@@ -41,6 +41,7 @@ from flows.secrets import Secrets
 from risk import names
 from risk.events import Moment
 from risk.policy import RuleSet
+from risk.rule_check import Vocabulary
 
 FORMAT = "1"
 RECOVERY_PARTITIONS = 4
@@ -122,10 +123,14 @@ class _Beat:
 
 
 def _bench(
-    client: "redis.Redis", settings: Settings, data: Path, recorder: Recorder, place: Place
+    client: "redis.Redis",
+    settings: Settings,
+    data: Path,
+    known: Vocabulary,
+    recorder: Recorder,
+    place: Place,
 ) -> Bench:
     """What judges from the start: the set that was agreed on; at the first start, the files'."""
-    known = assemble.known_names(settings, data)
     changes = Changes(data, client, known, recorder.configured, wall_us)
     if place.process == 0:
         try:
@@ -146,10 +151,9 @@ def _bench(
 
 
 def _demoting(
-    client: "redis.Redis", settings: Settings, data: Path, recorder: Recorder
+    client: "redis.Redis", data: Path, known: Vocabulary, recorder: Recorder
 ) -> Callable[[str, str], None]:
     """Put a rule that tripped its brake into shadow for everybody, off the events' way."""
-    known = assemble.known_names(settings, data)
     changes = Changes(data, client, known, recorder.configured, wall_us)
 
     def demote(rule: str, why: str) -> None:
@@ -168,9 +172,8 @@ def _demoting(
     return lambda rule, why: threading.Thread(target=demote, args=(rule, why), daemon=True).start()
 
 
-def _watch(bench: Bench, client: "redis.Redis", settings: Settings, data: Path) -> None:
+def _watch(bench: Bench, client: "redis.Redis", data: Path, known: Vocabulary) -> None:
     """Follow changes of the judgement; a rule that needs what is not counted restarts the flow."""
-    known = assemble.known_names(settings, data)
     counted = assemble.counted(bench(), data).counted
 
     def load(sha256: str) -> RuleSet:
@@ -203,7 +206,8 @@ def run_flow(
     ttl = settings.idempotency_days * 86_400
     effects = RedisEffects(wait(redis_url), generation, ttl, wall_us)
     scoreds = SqliteScoreds(data / "scored", str(place.process), wall_us, settings.scored_days)
-    bench = _bench(client, settings, data, recorder, place)
+    known = assemble.known_names(settings, data)
+    bench = _bench(client, settings, data, known, recorder, place)
     rules = bench()
 
     lessons = Lessons(data / "scored", str(place.process), wall_us, settings.scored_days)
@@ -246,14 +250,14 @@ def run_flow(
         registry=assemble.registry_of(data),
         told=told,
         publish=publish,
-        on_brake=_demoting(wait(redis_url), settings, data, recorder),
+        on_brake=_demoting(wait(redis_url), data, known, recorder),
     )
     stages = assemble.stages(settings, bench, parts)
     inlet.ahead = Prefetch(stages, store)
     flow = fraud(stages)
     signal.signal(signal.SIGTERM, lambda *_: inlet.stop())
     _Beat(wait(redis_url), inlet, place.process).start()
-    _watch(bench, wait(redis_url), settings, data)
+    _watch(bench, wait(redis_url), data, known)
     log.info("flow %s of generation %s walks", place.process, generation)
     cluster_main(  # type: ignore[no-untyped-call]  # Bytewax ships its stubs without types
         flow,
