@@ -203,9 +203,7 @@ def _share(part: float, whole: float) -> float | None:
 def trees(run: Run, seed: int) -> dict[str, float]:
     """What offline trees say of payments from day ``SPLIT`` on; without scikit-learn nothing."""
     try:
-        from sklearn.ensemble import (  # type: ignore[import-untyped]
-            HistGradientBoostingClassifier,
-        )
+        from sklearn.ensemble import HistGradientBoostingClassifier
     except ImportError:
         return {}
 
