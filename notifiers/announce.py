@@ -37,13 +37,21 @@ class Announcing:
 
     def __init__(self, term: Term) -> None:
         self._term = term
-        self._proved: dict[str, asyncio.Event] = {}
+        self._proved: dict[str, asyncio.Future[bool]] = {}
 
     def taken(self, keys: Sequence[str]) -> None:
         """The other side has proved that it took these."""
         for key in keys:
-            if key in self._proved:
-                self._proved[key].set()
+            self._settle(key, told=True)
+
+    def failed(self, key: str) -> None:
+        """This one will not arrive."""
+        self._settle(key, told=False)
+
+    def _settle(self, key: str, *, told: bool) -> None:
+        proof = self._proved.get(key)
+        if proof is not None and not proof.done():
+            proof.set_result(told)
 
     async def run(self) -> None:
         """Tell on until cancelled."""
@@ -119,17 +127,15 @@ class Announcing:
         return Effect(key, (records.audit(made),))
 
     async def _write(self, channel: Any, outgoing: Outgoing) -> bool:
-        proof = self._proved[outgoing.key] = asyncio.Event()
+        proof = self._proved[outgoing.key] = asyncio.get_running_loop().create_future()
         try:
             if not self._term.lease.holds():
                 return False
             channel.write(outgoing)
             async with asyncio.timeout(PROVED_WITHIN):
-                await proof.wait()
+                return await proof
         except (NotReady, TimeoutError):
             return False
-        else:
-            return True
         finally:
             del self._proved[outgoing.key]
 

@@ -23,14 +23,14 @@ from notifiers.book import Asked
 from notifiers.errors import NotSealed
 from notifiers.facts import MessageKind, Outgoing, write_time
 from notifiers.foreign import clean
-from notifiers.sealed import SUITE, fingerprint, seal
+from notifiers.sealed import READ_ON_THE_WAY, SUITE, fingerprint, seal
 from notifiers.wording import Said, Wording, reference, variables
 from notifiers.wording import fingerprint as hashes
 from risk.privacy import web_token
 
 log = logging.getLogger(__name__)
 
-SEALS = "xmpp"  # the channel whose server shall not read it; Web Push seals by itself
+SEALS = "xmpp"  # the channel that carries a seal; on the others the app is opened for the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,9 @@ class Composer:
         composed = self._close(asked) if kind == "close" and asked.closed else self._ask(asked)
         outgoing = replace(composed.outgoing, key=key, address=address)
         composed = replace(composed, outgoing=outgoing)
-        if channel == SEALS and asked.ask.seal_to:
-            return self._sealed(asked, composed)
+        if channel in READ_ON_THE_WAY and asked.ask.seal_to:
+            less = self._less(asked, composed)
+            return self._sealed(asked, composed, less) if channel == SEALS else less
         return composed
 
     def record(self, composed: Composed, asked: Asked) -> tuple[dict[str, Any], dict[str, str]]:
@@ -140,8 +141,8 @@ class Composer:
         common = self._common(asked, said.text, notice)
         return Composed(replace(common, kind="close", leaf=asked.leaf), said)
 
-    def _sealed(self, asked: Asked, open_one: Composed) -> Composed:
-        """Put all that tells anything under the seal; the way sees who asks, and a reference."""
+    def _less(self, asked: Asked, open_one: Composed) -> Composed:
+        """Say what may be read on the way: who asks, by when, a reference, whom to call."""
         ask, clear = asked.ask, open_one.outgoing
         said = self._wording.sealed(
             asked.language,
@@ -149,6 +150,15 @@ class Composer:
             ask,
             closing=asked.closed if clear.kind == "close" else None,
         )
+        bare = self._common(asked, said.text, said.text)
+        outgoing = replace(
+            bare, key=clear.key, kind=clear.kind, address=clear.address, leaf=clear.leaf
+        )
+        return Composed(outgoing, said)
+
+    def _sealed(self, asked: Asked, open_one: Composed, less: Composed) -> Composed:
+        """Put all that tells anything under the seal, beside what may be read on the way."""
+        ask, clear, outgoing = asked.ask, open_one.outgoing, less.outgoing
         content: dict[str, Any] = {
             "v": 1,
             "id": ask.id,
@@ -173,10 +183,6 @@ class Composer:
                 "state": asked.closed.state,
                 "at": asked.closed.at,
             }
-        bare = self._common(asked, said.text, said.text)
-        outgoing = replace(
-            bare, key=clear.key, kind=clear.kind, address=clear.address, leaf=clear.leaf
-        )
         try:
             if clear.kind not in asked.sealed:
                 asked.sealed[clear.kind] = seal(ask.seal_to, ask.id, content)
@@ -187,7 +193,7 @@ class Composer:
             )
         except NotSealed as broken:  # never in clear instead: the app shows it over its own way
             log.warning("question %s: %s", ask.id, broken)
-        return Composed(outgoing, said, content)
+        return Composed(outgoing, less.said, content)
 
     def _page(self, challenge: str) -> str:
         page = self._wording.house.page

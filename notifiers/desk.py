@@ -115,6 +115,7 @@ class Desk:
         self._sending.bounced(kind, challenge, condition, bare)
 
     def failed(self, key: str, condition: str) -> None:
+        self._announcing.failed(key)
         self._sending.failed_for_good(key, condition)
 
     def gone(self, kind: str, challenge: str, address: str) -> None:

@@ -38,6 +38,7 @@ from notifiers.facts import (
 )
 from notifiers.records import Effect, Records
 from notifiers.scrub import Cut, scrub
+from notifiers.sealed import READ_ON_THE_WAY
 from notifiers.understand import Meaning, understand
 from notifiers.wording import DEFAULT_LANGUAGE, Wording
 from risk import names
@@ -636,7 +637,7 @@ class Hearing:
 
 def _is_sealed(asked: Asked, heard: Heard) -> bool:
     """Whether what was asked by this way was for the own client alone."""
-    return bool(asked.ask.seal_to) and heard.channel == "xmpp"
+    return bool(asked.ask.seal_to) and heard.channel in READ_ON_THE_WAY
 
 
 def _reason(text: str, decision: Decision) -> Reason | None:

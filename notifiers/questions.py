@@ -14,7 +14,8 @@ from notifiers import ladder, rows
 from notifiers import outbox as box
 from notifiers.book import Asked, tie
 from notifiers.bound import bindings_of
-from notifiers.facts import Ask, Closing, parse_time, write_time
+from notifiers.errors import NotReady
+from notifiers.facts import Ask, Closing, Outgoing, parse_time, write_time
 from notifiers.ladder import Rung
 from notifiers.records import SERVICE, Effect, audit, gave_up
 from notifiers.term import Term, patience, read_object, text_of
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 READ_AT_ONCE = 64
 LOADED_AT_ONCE = 32
 NOTICES = frozenset({"unsigned", "delayed", "late", "contradicted", "fresh", "frozen"})
+TELLING = ("xmpp", "sms", "voice")
 Fresh = tuple[rows.NewChallenge, Asked]
 
 
@@ -151,8 +153,7 @@ class Questions:
         language = text_of(customer, "language") or DEFAULT_LANGUAGE
         zone = text_of(customer, "zone") or "UTC"
         bound = self._bound(customer)
-        if "xmpp" in bound:
-            ask = replace(ask, seal_to=_seal_to(customer))
+        ask = replace(ask, seal_to=_seal_to(customer))
         rungs = term.plans.rungs(ask, text_of(customer, "ladder"), tuple(bound))
         asked = Asked(
             ask=ask,
@@ -217,12 +218,12 @@ class Questions:
             return None
         term = self._term
         asked = term.book.get(text_of(fields, "id"))
-        say = getattr(term.channels.get("xmpp"), "say", None)
-        address = asked.addresses.get("xmpp") if asked is not None else None
-        if asked is None or say is None or not address:
+        kind = self._tells(asked, text_of(fields, "channel")) if asked is not None else ""
+        if asked is None or not kind:
             return None
         words, texts = self._words(asked, str(fields["say"])), term.wording.texts(asked.language)
-        say(address, address, words)
+        address = asked.addresses[kind]
+        self._say(kind, entry, asked, words)
         rid = f"{names.CHALLENGES}/{entry}/outreach.replied"
         made = term.records.record(
             "outreach.replied",
@@ -230,7 +231,7 @@ class Questions:
             write_time(term.clock()),
             {
                 "challenge": asked.ask.id,
-                "channel": "xmpp",
+                "channel": kind,
                 "said": str(fields["say"]),
                 "template": {"id": texts.id, "version": texts.version, "sha256": texts.sha256},
             },
@@ -240,6 +241,39 @@ class Questions:
             personal={"text": words, "address": address},
         )
         return Effect(rid, (audit(made),))
+
+    def _tells(self, asked: Asked, answered_by: str) -> str:
+        """Where something is said: by which way it was answered, else by chat, else by text.
+
+        A page tells its own customer; a push would take the place of the question.
+        """
+        for kind in (answered_by, *TELLING):
+            if kind in TELLING and kind in self._term.channels and asked.addresses.get(kind):
+                return kind
+        return ""
+
+    def _say(self, kind: str, entry: str, asked: Asked, words: str) -> None:
+        channel, address = self._term.channels[kind], asked.addresses[kind]
+        say = getattr(channel, "say", None)
+        if say is not None:
+            say(address, address, words)
+            return
+        outgoing = Outgoing(
+            key=f"notice/{entry}",
+            challenge=asked.ask.id,
+            kind="notice",
+            address=address,
+            body=words,
+            notice=words,
+            language=self._term.wording.texts(asked.language).language,
+            institution=self._term.wording.house.name(asked.language),
+            reference=reference(asked.ask.id),
+            expires=asked.ask.expires,
+        )
+        try:
+            channel.write(outgoing)
+        except NotReady:
+            log.warning("%s: %s was not told what became of an answer", kind, asked.ask.id)
 
     def _words(self, asked: Asked, what: str) -> str:
         """What is said; where a page can sign, the way to it."""
@@ -264,11 +298,17 @@ def _withheld(customer: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _seal_to(customer: Mapping[str, Any]) -> str:
-    """The device key of the chat channel that is used: the first that is verified and agreed."""
-    for channel in customer.get("channels") or ():
-        if text_of(channel, "kind") == "xmpp" and channel.get("verified") and _agreed(channel):
-            return text_of(channel, "seal_to")
-    return ""
+    """The device key of the chat that is used: the first that is verified and agreed.
+
+    Where none is agreed any more, the key still says that carriers shall not read what is asked.
+    """
+    chats = [
+        channel
+        for channel in customer.get("channels") or ()
+        if text_of(channel, "kind") == "xmpp" and channel.get("verified")
+    ]
+    used = [channel for channel in chats if _agreed(channel)] or chats
+    return text_of(used[0], "seal_to") if used else ""
 
 
 def _ask(entry: str, fields: Mapping[str, Any] | None) -> Ask | None:
