@@ -11,7 +11,7 @@ from bytewax.outputs import Sink
 from config.rule_files import read_rule_file, rule_files
 from config.settings import HERE, Settings, read_rates, read_yaml
 from features import surface
-from features.catalogue import DESCRIBERS, Catalogue
+from features.catalogue import BY_NAME, DESCRIBERS, Catalogue
 from flows import judgement
 from flows.catalogue import read_catalogue
 from flows.describe import Profile, Ticker, Tier
@@ -49,7 +49,7 @@ def own_file(name: str, data: Path | None = None) -> Path:
 
 def known_names(settings: Settings, data: Path | None = None) -> Vocabulary:
     """The names that rules may use here."""
-    return vocabulary(read_catalogue(data).by_name, settings.base_currency)
+    return vocabulary(read_catalogue(data).by_name, settings.base_currency, factors=BY_NAME)
 
 
 def read_rule_set(settings: Settings, data: Path | None = None) -> RuleSet:
@@ -127,6 +127,11 @@ def stages(settings: Settings, rules: RuleSet | Callable[[], RuleSet], parts: Pa
     first = models.MODELS[0].id
     registry.card(first)
 
+    def explains() -> bool:
+        """Whether a decision carries factors: wished for, or a rule looks at one."""
+        return settings.models.factors or bool(bench().docket.factors)
+
+    bench = rules if callable(rules) else lambda: rules
     engine = settings.engine
     tiers = []
     for describer in parts.catalogue.describers if parts.catalogue else DESCRIBERS:
@@ -163,13 +168,14 @@ def stages(settings: Settings, rules: RuleSet | Callable[[], RuleSet], parts: Pa
             parts.sequenced,
             (anomaly.HalfSpaceTrees, anomaly.HalfSpaceTrees.load) if engine.anomaly else None,
             challengers=registry.challengers(settings.models.challengers, off_path=False),
-            reasons=explain.reasons if settings.models.factors else None,
+            reasons=explain.reasons,
+            explains=explains,
             watch=drift.resumed if settings.models.drift else None,
             told=parts.told,
             publish=parts.publish,
         ),
         judge=Judging(
-            rules if callable(rules) else lambda: rules,
+            bench,
             conversations,
             parts.effects,
             Recorder(settings.tenant),

@@ -31,7 +31,7 @@ from risk import money
 from risk.challenge import Conversation
 from risk.events import Moment, moment, parse_us, rfc3339
 from risk.lists import Entry, Lists
-from risk.policy import RuleSet, event_values
+from risk.policy import RuleSet, event_values, opinions_of
 from risk.rule_check import because, conjuncts, holds
 from risk.rule_language import words
 from risk.rules import Docket, Rule
@@ -136,7 +136,7 @@ class Backtest(Tally):
 
     def _look(self, place: int, fact: Scored) -> None:
         event = fact.moment
-        opinions = {"score": fact.score, "anomaly": fact.anomaly}
+        opinions = opinions_of(fact.score, fact.anomaly, fact.factors, self._docket)
         values: dict[str, Any] = {**fact.features, **event_values(event), **opinions}
         found, _ = self._docket.hits(event.type, values, event.time_us, self._lists.on_list)
         mine = [hit.rule.id for hit in found if hit.rule.id in self._mine]
@@ -228,6 +228,9 @@ def run(
     tally = Backtest(proposed, [rule for rule in live if rule.id in acting], judging)
     began = time.perf_counter()
     both = replace(today, rules=(*today.rules, *live))
+    if both.docket.factors:  # or the proposed rules would miss what today's do without
+        explaining = settings.models.model_copy(update={"factors": True})
+        settings = settings.model_copy(update={"models": explaining})
     replay(
         facts(tally),
         settings,

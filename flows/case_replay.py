@@ -23,7 +23,7 @@ from risk.brakes import Tripped
 from risk.challenge import Asked, Conversation
 from risk.events import Moment, moment, parse_us
 from risk.lists import Lists
-from risk.policy import Bar, Judged, RuleSet, braked, judge
+from risk.policy import Bar, Judged, RuleSet, braked, judge, opinions_of
 from risk.rule_check import Vocabulary
 
 _HOUR_US = 3_600_000_000
@@ -102,7 +102,7 @@ def rebuilt(records: Sequence[Mapping[str, Any]], kept: Kept) -> tuple[Judged, d
     judged = judge(
         event,
         features,
-        {"score": score["score"], "anomaly": recorded["anomaly"]},
+        opinions_of(score["score"], recorded["anomaly"], _factors(score), rules.docket),
         rules,
         _conversation(given, now_us),
         now_us,
@@ -111,6 +111,11 @@ def rebuilt(records: Sequence[Mapping[str, Any]], kept: Kept) -> tuple[Judged, d
     )
     tripped = [Tripped(*row) for row in given.get("tripped", ())]
     return braked(judged, tripped) if tripped else judged, dict(recorded)
+
+
+def _factors(score: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The factors of a recorded score; a float is its string on record."""
+    return [{**one, "weight": float(one["weight"])} for one in score.get("factors") or ()]
 
 
 def _moment(record: Mapping[str, Any], rules: RuleSet, *, late: bool) -> Moment:

@@ -26,7 +26,7 @@ from risk.brakes import ALL, KINDS, BrakeLimits, Brakes
 from risk.budget import AskingBudget
 from risk.challenge import FINAL_DECISION, Answer, Asked, Conversation, Outcome, answer_from
 from risk.labels import lesson_of
-from risk.policy import Bar, Judged, Policy, RuleSet, braked, judge
+from risk.policy import Bar, Judged, Policy, RuleSet, braked, judge, opinions_of
 from risk.rules import SEVERITIES
 
 GRACE_US = 1_000_000
@@ -224,7 +224,7 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
                 judged = judge(
                     fact.moment,
                     fact.features,
-                    {"score": fact.score, "anomaly": fact.anomaly},
+                    opinions_of(fact.score, fact.anomaly, fact.factors, rules.docket),
                     rules,
                     conversation,
                     now_us,

@@ -17,7 +17,7 @@ from risk import money
 from risk.events import Moment
 from risk.policy import event_values
 from risk.rule_check import because
-from risk.rules import EVENT, BadRules, Docket, Rule
+from risk.rules import EVENT, FACTOR, BadRules, Docket, Rule
 
 _MONDAY_US = 1_772_442_000_000_000  # 2026-03-02 09:00 UTC
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -101,7 +101,8 @@ def _given(where: str, values: Mapping[str, Any], base: str, known: Catalogue) -
     given: dict[str, Any] = {}
     features = known.by_name
     for name, value in values.items():
-        if name not in features and name not in EVENT and name not in ("score", "anomaly"):
+        feature = name.removeprefix(FACTOR)
+        if feature not in features and name not in EVENT and name not in ("score", "anomaly"):
             raise BadRules(f"{where}: needed a known name in 'values', got {name!r}")
         amount = name in features and features[name].unit == "money"
         given[name] = money.minor_units(value, base) if amount and isinstance(value, str) else value

@@ -134,8 +134,9 @@ class Scoring:
 
     ``sequenced`` is for a replay over one file: facts are taken in the order of the file, however
     the engine batched them on the way. ``challengers`` are made by id; ``reasons`` turns a model's
-    factors into what goes on record; ``watch`` makes or resumes what looks for drift. ``told`` gets
-    promotions and drift, ``publish`` now and then how everything stands.
+    factors into what goes on record, wherever ``explains`` says so; ``watch`` makes or resumes what
+    looks for drift. ``told`` gets promotions and drift, ``publish`` now and then how everything
+    stands.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class Scoring:
         *,
         challengers: Mapping[str, Callable[[], Model]] | None = None,
         reasons: Callable[[Any, Values], list[Any]] | None = None,
+        explains: Callable[[], bool] = lambda: True,
         watch: Callable[[bytes | None], Watch] | None = None,
         told: "Callable[[list[Promoted | Drifted]], None]" = nobody,
         publish: Callable[[dict[str, Any]], None] = nobody,
@@ -158,7 +160,7 @@ class Scoring:
         self.journal, self.tick_ns, self.sequenced = journal, tick_ns, sequenced
         self.opinion = opinion
         self.challengers = challengers or {}
-        self.reasons, self.watch = reasons, watch
+        self.reasons, self.explains, self.watch = reasons, explains, watch
         self.told, self.publish = told, publish
 
     def logic(self, kept: Kept | None) -> "ModelLogic":
@@ -286,7 +288,7 @@ class ModelLogic(StatefulBatchLogic[Fact, Scored, Kept]):
         stage, features = self._stage, fact.features
         began = stage.tick_ns()
         factors: list[Any] | None = None
-        if stage.reasons is None:
+        if stage.reasons is None or not stage.explains():
             probability = self._model.score_one(features)
         else:
             probability, found = self._model.tell_one(features)

@@ -21,6 +21,7 @@ from risk.failing import FailLimits
 from risk.lists import ALLOW, BLOCK, FINAL, FORCE, NO_LISTS, SUPPRESS, WATCH, Lists, Named
 from risk.rule_check import Cause, Value, Vocabulary
 from risk.rules import (
+    FACTOR,
     MILD_TO_STRICT,
     OUTCOMES,
     Docket,
@@ -360,10 +361,28 @@ def event_values(moment: events.Moment) -> dict[str, Value]:
     }
 
 
+def opinions_of(
+    score: int,
+    anomaly: int | None,
+    factors: Iterable[Mapping[str, Any]] | None,
+    docket: Docket,
+) -> dict[str, Value]:
+    """What the model says of an event, by the names that rules use.
+
+    ``factors`` are those of the decision, the greatest few, each with ``feature`` and ``weight``.
+    """
+    told: dict[str, Value] = {"score": score, "anomaly": anomaly}
+    if docket.factors and factors:
+        for one in factors:
+            if one["feature"] in docket.factors:
+                told[FACTOR + one["feature"]] = one["weight"]
+    return told
+
+
 def judge(
     moment: events.Moment,
     features: Mapping[str, Value],
-    opinions: Mapping[str, int | None],
+    opinions: Mapping[str, Value],
     rules: RuleSet,
     conversation: Conversation,
     now_us: int,
@@ -371,6 +390,8 @@ def judge(
     bar: Bar | None = None,
 ) -> Judged:
     """Give the outcome of one event and why. Only a payment is asked about.
+
+    ``opinions`` are what the model says (`opinions_of`).
 
     ``bar`` is of the asking budget, where the policy has one instead of a step to challenge.
 
@@ -384,7 +405,7 @@ def judge(
     held, spared = _spared(held, met)
     points = sum(hit.rule.points for hit in held)
     acts = lessons is None or lessons >= rules.policy.acts_after_lessons
-    score = min(1000, max(0, (opinions["score"] or 0 if acts else 0) + points))
+    score = min(1000, max(0, (int(opinions["score"] or 0) if acts else 0) + points))
     reasons: list[dict[str, Any]] = []
     outcome = "approve"
     step = None

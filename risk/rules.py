@@ -102,6 +102,8 @@ KEYS: Mapping[str, str] = {
     "event.currency": "currency",
 }
 _OPINIONS = {"score": Known("number", "", 0, 1000), "anomaly": Known("number", "", 0, 1000)}
+#: Before a feature's name: what its value does to the log odds of fraud, by the model.
+FACTOR = "factor."
 _RANGES: Mapping[str, tuple[float, float]] = {
     "count": (0, math.inf),
     "money": (0, math.inf),
@@ -193,11 +195,15 @@ class Hit(NamedTuple):
 
 
 def vocabulary(
-    features: Collection[str], base: str = "CNY", lists: Collection[str] | None = None
+    features: Collection[str],
+    base: str = "CNY",
+    lists: Collection[str] | None = None,
+    factors: Collection[str] = (),
 ) -> Vocabulary:
     """The names that expressions may use: the event's, every feature's, the model's opinions.
 
-    ``features`` are names, or a mapping from names to something with a ``unit``.
+    ``features`` are names, or a mapping from names to something with a ``unit``; ``factors`` those
+    of them that a model may look at.
     """
     names: dict[str, Known] = {}
     for name in features:
@@ -206,6 +212,8 @@ def vocabulary(
         of = _FEATURES_OF_ONE_TYPE.get(name, frozenset())
         claimed = isinstance(features, Mapping) and getattr(features[name], "claimed", False)
         names[name] = Known("number", unit, low, high, of=of, claimed=claimed)
+        if name in factors:
+            names[FACTOR + name] = Known("number", claimed=claimed)
     return Vocabulary({**names, **EVENT, **_OPINIONS}, base, lists, KEYS)
 
 
@@ -489,6 +497,10 @@ class Docket:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
         self._of_type = {kind: self._prepare(kind) for kind in DECIDED}
+        #: The model's factors that a live or shadow rule looks at, by the features' names.
+        self.factors = frozenset(
+            name.removeprefix(FACTOR) for name in self.names if name.startswith(FACTOR)
+        )
 
     def _prepare(self, kind: str) -> _OfType:
         mine = [rule for rule in self.rules if kind in rule.applies_to]

@@ -188,6 +188,29 @@ def test_a_draft_acts_in_a_backtest_and_nothing_is_written(
     assert "many_small" in shown.stdout
 
 
+def test_a_rule_on_a_factor_has_it_worked_out_even_where_decisions_carry_none(
+    tmp_path: Path, bank: tuple[Path, Path]
+) -> None:
+    events, truth = bank
+    when = "factor.event.amount != null"
+    rule = _rule(
+        tmp_path,
+        RULE.replace('customer.count.24h >= 4 && customer.sum.amount.24h >= money("300.00")', when),
+    )
+    told = []
+    for place, wanted in enumerate(("true", "false")):
+        data = tmp_path / str(place)
+        data.mkdir()
+        (data / "ringback.yaml").write_text(f"models: {{factors: {wanted}}}\n", encoding="utf-8")
+        found = backtest_file(
+            rule, events=events, past=False, data=data, truth=truth, label_delay="1d", limit=1_500
+        )
+        told.append(found["rules"]["many_small"])
+    assert told[0] == told[1]
+    assert 0 < told[0]["hits"] < told[0]["funnel"][0]["events"]
+    assert told[0]["funnel"][1]["step"] == "factor.event.amount != null"
+
+
 REFUSED = [
     ({"events": None, "past": False}, "needed either --events FILE or --past"),
     ({"events": Path("gone.csv"), "past": False}, "needed a file of payments, got gone.csv"),

@@ -112,6 +112,15 @@ def test_a_score_says_which_model_spoke_after_how_many_lessons() -> None:
     assert second.probability == 1.0
 
 
+def test_factors_are_told_only_while_somebody_asks_for_them() -> None:
+    asked = [False]
+    logic = _stage(reasons=lambda found, features: ["why"], explains=lambda: asked[0]).logic(None)
+    (first,), _ = logic.on_batch([_event()])
+    asked[0] = True
+    (second,), _ = logic.on_batch([_event()])
+    assert (first.factors, second.factors) == (None, ["why"])
+
+
 def test_scoring_changes_nothing() -> None:
     logic = _stage().logic(None)
     logic.on_batch([_label()])

@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 from risk.challenge import DAY_US, Asked, Conversation
 from risk.lists import Entry, Lists
 from risk.money import Rates
-from risk.policy import BadPolicy, Bar, Step, first_step, judge, read_policy, rule_set
-from risk.rules import MILD_TO_STRICT, OUTCOMES, Rule, read_rules
+from risk.policy import (
+    BadPolicy,
+    Bar,
+    Step,
+    first_step,
+    judge,
+    opinions_of,
+    read_policy,
+    rule_set,
+)
+from risk.rules import MILD_TO_STRICT, OUTCOMES, Rule, read_rules, vocabulary
 from tests.risk import payments
 from tests.risk.payments import NOON_US, payment
 
@@ -171,6 +180,29 @@ def test_each_reason_names_value_operator_and_threshold() -> None:
     assert (score["value"], score["operator"], score["threshold"]) == (650, ">=", 600)
     assert (burst["feature"], burst["value"], burst["operator"]) == ("f", "2.5", ">=")
     assert [hit.rule.id for hit in told.hits] == ["burst"]
+
+
+def test_rules_see_the_factors_that_they_name_and_no_others() -> None:
+    row = {
+        "id": "unlike", "title": "Unlike", "reason": "A payee who speaks for fraud.",
+        "when": "factor.customer.new_payee >= 0.5 && score >= 10", "action": "review",
+        "state": "live",
+    }  # fmt: skip
+    names = ("customer.new_payee", "event.hour")
+    (rule,) = read_rules({"version": 2, "rules": [row]}, vocabulary(names, factors=names))
+    rules = payments.rule_set(rule)
+    factors = [
+        {"feature": "customer.new_payee", "weight": 0.625, "share": 0.5, "value": 1, "usual": 0},
+        {"feature": "event.hour", "weight": -0.25, "share": 0.2, "value": 3, "usual": None},
+    ]
+    told = opinions_of(20, 7, factors, rules.docket)
+    assert told == {"score": 20, "anomaly": 7, "factor.customer.new_payee": 0.625}
+    assert opinions_of(20, None, None, rules.docket) == {"score": 20, "anomaly": None}
+    judged = judge(payment(), {}, told, rules, Conversation(), NOON_US)
+    assert judged.outcome == "review"
+    assert judged.reasons[0]["value"] == "0.625"
+    without = opinions_of(20, 7, factors[1:], rules.docket)
+    assert judge(payment(), {}, without, rules, Conversation(), NOON_US).outcome == "approve"
 
 
 def test_an_approval_without_a_reason_has_none() -> None:

@@ -36,7 +36,8 @@ FEATURES = {
     "event.login_failed": _Unit("flag"),
     "event.hour": _Unit("other"),
 }
-KNOWN = vocabulary(FEATURES, "CNY", lists=("mules", "vip"))
+FACTORS = ("customer.count.1h", "customer.new_payee", "customer.sum.amount.24h")
+KNOWN = vocabulary(FEATURES, "CNY", lists=("mules", "vip"), factors=FACTORS)
 PAYMENT = frozenset({"transaction"})
 
 
@@ -92,6 +93,28 @@ def test_a_place_is_a_place_in_the_file() -> None:
 def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
     with contextlib.suppress(BadExpression):
         assert list(names_in(read(text))) is not None
+
+
+def test_a_factor_is_a_bare_number_whatever_its_feature_is() -> None:
+    docket = _docket("factor.customer.sum.amount.24h > 1.5 && !(factor.customer.new_payee < 0)")
+    assert docket.factors == {"customer.sum.amount.24h", "customer.new_payee"}
+    held, _ = docket.hits("transaction", {"factor.customer.sum.amount.24h": 1.75})
+    assert held[0].because == (
+        Cause("factor.customer.sum.amount.24h", 1.75, ">", 1.5),
+        Cause("factor.customer.new_payee", None, "<", 0),
+    )
+    assert _docket("score > 3").factors == frozenset()
+    assert _docket("factor.customer.new_payee > 0", state="draft").factors == frozenset()
+
+
+def test_a_factor_of_what_a_client_claims_lowers_no_score() -> None:
+    known = vocabulary({"device.count.1h": _Claimed("count")}, factors=("device.count.1h",))
+    row = {
+        "id": "mine", "title": "Mine", "reason": "Since.", "action": "score -50",
+        "when": "factor.device.count.1h < 0",
+    }  # fmt: skip
+    with pytest.raises(BadRules, match=r"got factor\.device\.count\.1h, which a client says"):
+        read_rules({"version": 2, "rules": [row]}, known)
 
 
 # -- what it means ---------------------------------------------------------------------------------
