@@ -4,8 +4,6 @@ The keyed hash of the whole parsed body goes with it, so that the same id can be
 same id with another body; keyed, because a plain hash of a phone number is no secret.
 """
 
-import hashlib
-import hmac
 import os
 import zlib
 from collections.abc import Mapping
@@ -17,7 +15,15 @@ import orjson
 from gateway.ports import Locate
 from gateway.records import caller, record
 from risk import events, money, names
-from risk.privacy import NONCE_BYTES, Tokens, canonical, field_key, looks_personal, seal
+from risk.privacy import (
+    NONCE_BYTES,
+    KeyedHash,
+    Tokens,
+    canonical,
+    field_key,
+    looks_personal,
+    seal,
+)
 
 CLASS = "rc10y"
 Sent = events.Transaction | events.Login | events.AccountChange | events.Status
@@ -60,7 +66,7 @@ class Edge:
         self.tenant = tenant
         self._edge_key = edge_key
         self._transport_key = transport_key
-        self._body_key = field_key(token_root, tenant, "body")
+        self._body_hash = KeyedHash(field_key(token_root, tenant, "body"))
         self._partitions = partitions
         self._locate = locate
 
@@ -87,7 +93,7 @@ class Edge:
 
     def mac(self, clear: Mapping[str, Any]) -> str:
         """The keyed hash of a canonical parsed body."""
-        return hmac.digest(self._body_key, canonical(clear), hashlib.sha256).hex()
+        return self._body_hash.digest(canonical(clear)).hex()
 
     def prepare(
         self, event: Sent, *, accepted_us: int, role: str, reply: str | None, trace: str

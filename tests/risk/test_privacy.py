@@ -1,10 +1,14 @@
 """Do tokens match only what is the same, and do seals open only what was sealed?"""
 
+import hashlib
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from risk.privacy import (
+    KeyedHash,
     SealBroken,
     Tokens,
     canonical,
@@ -49,6 +53,18 @@ def test_a_value_has_another_token_in_each_field_and_for_each_tenant() -> None:
 def test_different_values_have_different_tokens(values: list[str]) -> None:
     tokens = Tokens(ROOT, "main")
     assert len({tokens.token("customer", value) for value in values}) == len(values)
+
+
+@given(st.binary(max_size=64), st.lists(st.binary(max_size=200), max_size=4))
+def test_a_keyed_hash_is_hmac_of_each_message_by_itself(key: bytes, messages: list[bytes]) -> None:
+    hashed = KeyedHash(key)
+    for message in messages:
+        assert hashed.digest(message) == hmac.digest(key, message, hashlib.sha256)
+
+
+def test_a_key_longer_than_a_block_is_refused() -> None:
+    with pytest.raises(ValueError, match="at most 64 bytes, got 65"):
+        KeyedHash(b"k" * 65)
 
 
 def test_a_short_root_is_refused() -> None:
