@@ -14,20 +14,23 @@ from redis.exceptions import RedisError
 from gateway import (
     accept,
     answers,
-    bindings,
     challenges,
     customers,
     deadline,
+    devices,
+    enrolment,
     fetched,
     labels,
     webhook,
 )
+from gateway.bindings import Bindings
 from gateway.board import Board
 from gateway.callers import Callers
 from gateway.devices import Credentials
 from gateway.edge import Edge
 from gateway.events import Events, Intake
 from gateway.evidence import Evidence
+from gateway.guard import Guard
 from gateway.health import Health
 from gateway.heard import Heard
 from gateway.inbox import Inbox
@@ -37,6 +40,7 @@ from gateway.live import Live
 from gateway.metrics import Metrics
 from gateway.pages import Pages
 from gateway.passkeys import Passkeys
+from gateway.pending import Pending
 from gateway.ports import GatewayPorts, GatewaySettings
 from gateway.problems import as_problems
 from gateway.proofs import Proofs
@@ -44,6 +48,7 @@ from gateway.push import Push
 from gateway.reading import Readings
 from gateway.replies import Replies
 from gateway.turns import StoreAway, Turns, connect
+from gateway.unbinding import Unbinding
 from risk import names
 
 log = logging.getLogger("ringback.gateway")
@@ -72,7 +77,8 @@ async def serve(
         "lists": LISTS_SCRIPT,
         "customer": customers.SCRIPT,
         "answer": answers.SCRIPT,
-        "bind": bindings.SCRIPT,
+        "bind": enrolment.SCRIPT,
+        "spend_key": devices.SCRIPT,
         "fetched": fetched.SCRIPT,
         "take": webhook.TAKE,
         "lead": webhook.LEAD,
@@ -253,20 +259,33 @@ def _application(
         if event is not None:
             await parts.intake.acceptance.accept(event)
 
-    bound = bindings.Bindings(
+    pending = Pending(parts.turns, parts.edge, settings.edge_key, take_in, ports)
+    enrolling = enrolment.Enrolment(
+        parts.turns, parts.pages, pending, reached, credentials, passkeys
+    )
+    binding = Bindings(
         turns=parts.turns,
-        edge=parts.edge,
-        edge_key=settings.edge_key,
         callers=parts.callers,
         pages=parts.pages,
+        pending=pending,
+        enrolment=enrolling,
         customers=reached,
         credentials=credentials,
         passkeys=passkeys,
-        accept=take_in,
         wait_us=int(settings.binding_wait.total_seconds() * 1_000_000),
-        readings=parts.readings,
-        ports=ports,
+        institution=settings.institution,
     )
+    unbinding = Unbinding(
+        parts.turns,
+        parts.edge,
+        parts.callers,
+        pending,
+        reached,
+        credentials,
+        parts.readings,
+    )
+    guard = Guard(parts.turns, parts.edge, parts.callers, pending)
+    bound = (binding, enrolling, unbinding, guard)
     app = web.Application(middlewares=[as_problems], client_max_size=settings.batch_bytes)
     live = Live(
         settings=settings,
@@ -286,6 +305,6 @@ def _application(
     proofs = Proofs(parts.callers, parts.edge, parts.turns, parts.evidence, parts.readings)
     told = (heard, push, live, health, parts.pages)
     listed = ListCalls(parts.turns, parts.edge, parts.callers, ports)
-    for part in (calls, proofs, parts.labels, listed, reached, bound, asked, *told):
+    for part in (calls, proofs, parts.labels, listed, reached, *bound, asked, *told):
         app.add_routes(part.routes())
     return app

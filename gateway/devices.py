@@ -7,7 +7,8 @@ signature counter that its authenticator has told.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import resources
 from typing import Any
 
 import orjson
@@ -16,7 +17,9 @@ from gateway.turns import Turns
 from risk import names, signed
 from risk.signed import Unsigned
 
+SCRIPT = resources.files("gateway").joinpath("spend_key.lua").read_text()
 _MOST = 20
+_KEPT_SECONDS = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Credential:
     """One key of a customer; ``der`` is its public key (SubjectPublicKeyInfo).
 
     ``cose`` and ``rp_id`` are a passkey's; ``algorithm`` (`signed.JWS_ALGORITHMS`) a device key's.
+    ``own`` is the bank's own id of the customer, sealed; empty where it was not kept yet.
     """
 
     id: str
@@ -37,6 +41,11 @@ class Credential:
     cose: bytes = b""
     rp_id: str = ""
     count: int = 0
+    own: str = ""
+
+    def of_binding(self, *, bound: str, waits: bool, name: str, own: str) -> "Credential":
+        """The key as it is bound: since when, whether it waits, its name, and whose it is."""
+        return replace(self, bound=bound, waits=waits, name=name, own=own)
 
     def binding(self) -> dict[str, Any]:
         """The binding as an answer names it."""
@@ -58,6 +67,7 @@ class Credential:
                 "algorithm": self.algorithm,
                 "cose": signed.b64(self.cose),
                 "rp_id": self.rp_id,
+                "own": self.own,
             }
         )
 
@@ -104,6 +114,20 @@ class Credentials:
     async def used(self, mark: str) -> bool:
         """Whether these very bytes were an answer before."""
         return bool(await self._turns.ask("EXISTS", used_key(mark)))
+
+    async def spend(self, found: Signed, what: str) -> None:
+        """Use a signature up for ``what``; `Unsigned` where another use of it was first."""
+        verdict = await self._turns.run(
+            "spend_key",
+            used_key(found.mark),
+            names.credential(found.credential.id),
+            found.count,
+            what,
+            _KEPT_SECONDS,
+        )
+        if verdict != b"ok":
+            why = "credential" if verdict == b"gone" else verdict.decode()
+            raise Unsigned(why, "another use of it was first")
 
     async def check_jws(
         self, compact: str, asked: dict[str, Any]

@@ -6,11 +6,11 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from gateway.bindings import Secret, Wanted, Word
 from gateway.challenges import WebAnswer
 from gateway.customers import Customer
 from gateway.heard import Reply
 from gateway.problems import TITLES
+from gateway.wanted import OwnWanted, Secret, Wanted, Word
 from risk import events
 
 _REF = "#/components/schemas/"
@@ -115,6 +115,19 @@ def _bindings(by_id: dict[str, Any]) -> dict[str, Any]:
             "put": _call("Set the duress word", {200: None}, body="Secret", parameters=(by_id,)),
             "delete": _call("Forget the duress word", {200: None}, parameters=(by_id,)),
         },
+        "/v1/bindings": {
+            "post": _call(
+                "Ask on the bank's page for what a passkey will sign",
+                {201: None},
+                body="OwnWanted",
+                open_to_all=True,
+            )
+        },
+        f"{of}/signing": {
+            "post": _call(
+                "What a passkey signs for it", {200: None}, parameters=(binding,), open_to_all=True
+            )
+        },
         f"{of}/approve": {
             "post": _call(
                 "Give the second word",
@@ -149,7 +162,10 @@ def document() -> dict[str, Any]:
     event = TypeAdapter[Any](events.Event).json_schema(ref_template=_REF + "{model}")
     schemas = event.pop("$defs")
     _, others = models_json_schema(
-        [(one, "validation") for one in (Customer, WebAnswer, Wanted, Word, Secret, Reply)],
+        [
+            (one, "validation")
+            for one in (Customer, WebAnswer, Wanted, OwnWanted, Word, Secret, Reply)
+        ],
         ref_template=_REF + "{model}",
     )
     schemas |= others["$defs"]

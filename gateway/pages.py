@@ -1,5 +1,6 @@
 """What may a page do? Load from here alone, be framed by nobody, and tell nobody where it was."""
 
+import re
 from collections.abc import Mapping
 from importlib import resources
 from urllib.parse import urlsplit
@@ -23,6 +24,8 @@ HEADERS: Mapping[str, str] = {
 }
 HSTS = "max-age=31536000; includeSubDomains"
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+_HEAD = "head.html"
+_WANTS_HEAD = re.compile(rb"\A<!-- head: ([a-z.js ]+) -->\n")
 _FILES = (
     "challenge.html",
     "challenge.js",
@@ -32,8 +35,11 @@ _FILES = (
     "live.css",
     "detail.js",
     "charts.js",
+    "bind.html",
+    "bind.js",
     "enrol.html",
     "enrol.js",
+    "keys.js",
     "you.html",
     "you.js",
     "icon.svg",
@@ -42,12 +48,23 @@ _FILES = (
 )
 
 
+def _with_head(file: bytes, head: bytes) -> bytes:
+    """A customer's page names its scripts in its first line; all else of its head is one file."""
+    wants = _WANTS_HEAD.match(file)
+    if wants is None:
+        return file
+    line = b'<script src="/static/%s" defer></script>'
+    scripts = b"\n".join(line % name for name in wants[1].split())
+    return head.replace(b"<!-- scripts -->", scripts) + file[wants.end() :]
+
+
 class Pages:
     """The files of the pages, read once, and the rules for whoever asks for them."""
 
     def __init__(self, public_url: str | None) -> None:
         folder = resources.files("gateway").joinpath("static")
-        self._files = {name: folder.joinpath(name).read_bytes() for name in _FILES}
+        read = {name: folder.joinpath(name).read_bytes() for name in (_HEAD, *_FILES)}
+        self._files = {name: _with_head(read[name], read[_HEAD]) for name in _FILES}
         self._public = urlsplit(public_url) if public_url else None
         self.https = self._public is not None and self._public.scheme == "https"
 

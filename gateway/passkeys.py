@@ -13,7 +13,7 @@ What is refused is refused by name (`risk.signed.Unsigned.why`) and goes on reco
 import asyncio
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -146,28 +146,57 @@ class Passkeys:
     ) -> Signed:
         """The signature of an assertion about the question ``asked``; else `Unsigned`.
 
+        What it must be over is this question, this decision and this reason.
+        """
+        said = signed.statement(asked, decision, reason)
+
+        async def other(challenge: str) -> Unsigned:
+            return await self._named(challenge, asked, decision)
+
+        return await self._check(given, said, asked["customer"], origin, other)
+
+    async def check_statement(self, given: Any, said: bytes, customer: str, origin: str) -> Signed:
+        """The signature of an assertion over ``said``; else `Unsigned`.
+
+        Without a ``customer`` any passkey of this page will do: it says who signs.
+        """
+
+        async def other(_: str) -> Unsigned:
+            return Unsigned("edited", "what was signed is not what is asked for")
+
+        return await self._check(given, said, customer, origin, other)
+
+    async def _check(
+        self,
+        given: Any,
+        said: bytes,
+        customer: str,
+        origin: str,
+        other: Callable[[str], Awaitable[Unsigned]],
+    ) -> Signed:
+        """Check an assertion over the statement ``said``; ``other`` names what else was signed.
+
         1. the assertion is whole, and of a passkey of the customer that is asked
-        2. these very bytes were not an answer before
-        3. it is over this question, this decision and this reason
-        4. it was made on this page, for this RP, with the user verified, and its signature holds
-        5. its counter is greater than the last (compared again where the answer is written)
+        2. these very bytes were not used before
+        3. it is over this statement
+        4. its counter is greater than the last (compared again where it is spent)
+        5. it was made on this page, for this RP, with the user verified, and its signature holds
         """
         client, auth, signature, ident = _parts(given)
         credential = await self._credentials.one(ident)
         if (
             credential is None
             or credential.kind != "passkey"
-            or credential.customer != asked["customer"]
+            or (customer and credential.customer != customer)
         ):
             raise Unsigned("credential", "needed a passkey of the customer that is asked")
         mark = hashlib.sha256(b"\0".join((auth, client, signature))).hexdigest()
         if await self._credentials.used(mark):
-            raise Unsigned("replayed", "this assertion was an answer before")
-        said = signed.statement(asked, decision, reason)
+            raise Unsigned("replayed", "this assertion was used before")
         expected = signed.challenge(said)
         told = _client_data(client)
         if told["challenge"] != signed.b64(expected):
-            raise await self._named(told["challenge"], asked, decision)
+            raise await other(told["challenge"])
         count = int.from_bytes(auth[33:37], "big")
         if (count or credential.count) and count <= credential.count:
             raise Unsigned("counter", "the counter is not greater than the last: a copied key?")

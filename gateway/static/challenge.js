@@ -74,16 +74,10 @@ let skew = 0;          // the bank's clock minus this one's, in ms
 let sent = false;
 let patience = 0;      // the timer of a deny without a reason
 let hint = null;       // why a confirm was not taken, while the question stands
+let pressed = 0;       // since when Confirm is pressed
+let held = 0;          // how long it was, in ms
 
-async function call(path, body) {
-  const request = { credentials: "same-origin", cache: "no-store" };
-  if (body) {
-    Object.assign(request, { method: "POST", body: JSON.stringify(body),
-      headers: { "Content-Type": "application/json" } });
-  }
-  const answer = await fetch(base + path, request);
-  return { status: answer.status, body: await answer.json().catch(() => ({})) };
-}
+function call(path, body) { return callOwn(base + path, body); }
 
 function text(id, value) { $(id).textContent = value; }
 
@@ -186,17 +180,7 @@ async function look() {
   tick();
 }
 
-function bytes(encoded) {
-  const plain = atob(encoded.replace(/-/g, "+").replace(/_/g, "/"));
-  return Uint8Array.from(plain, (c) => c.charCodeAt(0));
-}
-
-function base64url(buffer) {
-  return btoa(String.fromCharCode(...new Uint8Array(buffer)))
-    .replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
-}
-
-// Signs one statement, and only one that says what is on the screen: its digest is made here.
+// Signs one statement, and only one that says what is on the screen.
 async function signed(decision) {
   const told = await call("/signing", {});
   if (told.status !== 200) return null;
@@ -204,16 +188,7 @@ async function signed(decision) {
   const says = JSON.parse(statement);
   if (says.id !== asked.id || says.amount !== asked.amount || says.currency !== asked.currency
     || says.expires !== asked.expires || says.decision !== decision) throw new Error("not the question");
-  const prefixed = new TextEncoder().encode(`ringback-challenge-v1\0${statement}`);
-  const found = await navigator.credentials.get({ publicKey: {
-    challenge: await crypto.subtle.digest("SHA-256", prefixed), rpId: told.body.rp_id,
-    timeout: told.body.timeout, userVerification: "required",
-    allowCredentials: told.body.credentials.map((id) => ({ type: "public-key", id: bytes(id) })),
-  } });
-  const { clientDataJSON, authenticatorData, signature } = found.response;
-  return { id: found.id, rawId: found.id, type: found.type, response: {
-    clientDataJSON: base64url(clientDataJSON), authenticatorData: base64url(authenticatorData),
-    signature: base64url(signature) } };
+  return signedOver(statement, told.body);
 }
 
 function stays(why) { hint = why; sent = false; show(null); tick(); }
@@ -233,7 +208,7 @@ async function answer(decision, reason, assertion) {
   sent = true;
   draw();
   try {
-    const body = { decision, ...(reason ? { reason } : {}), ...(assertion ? { assertion } : {}) };
+    const body = { decision, held, ...(reason ? { reason } : {}), ...(assertion ? { assertion } : {}) };
     const said = await call("/answer", body);
     if (said.status >= 500) throw new Error("away");
     if (said.status === 403) {
@@ -269,6 +244,17 @@ addEventListener("pagehide", () => {
       headers: { "Content-Type": "application/json" }, body: '{"decision":"deny"}' });
   }
 });
+// How long an answer's button was pressed goes with every answer; the bank knows for whom it counts.
+const answers = document.querySelectorAll(".choices button");
+for (const button of answers) {
+  for (const [down, up] of [["pointerdown", "pointerup"], ["keydown", "keyup"]]) {
+    button.addEventListener(down, (event) => {
+      if (!event.repeat) { pressed = event.timeStamp; held = 0; }
+    });
+    button.addEventListener(up, (event) => { held = Math.round(event.timeStamp - pressed); });
+  }
+  button.addEventListener("contextmenu", (event) => event.preventDefault());
+}
 $("confirm").addEventListener("click", confirmed);
 $("deny").addEventListener("click", () => whyNot(true));
 $("back").addEventListener("click", () => whyNot(false));

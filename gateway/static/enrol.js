@@ -47,21 +47,7 @@ function draw() {
 
 function show(name) { shown = name; busy = false; draw(); }
 
-async function post(path, body) {
-  const answer = await fetch(base + path, { method: "POST", credentials: "same-origin",
-    cache: "no-store", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-  return { status: answer.status, body: await answer.json().catch(() => ({})) };
-}
-
-function bytes(text) {
-  const plain = atob(text.replace(/-/g, "+").replace(/_/g, "/"));
-  return Uint8Array.from(plain, (c) => c.charCodeAt(0));
-}
-
-function text(buffer) {
-  return btoa(String.fromCharCode(...new Uint8Array(buffer)))
-    .replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
-}
+function post(path, body) { return callOwn(base + path, body); }
 
 async function make() {
   busy = true;
@@ -76,8 +62,8 @@ async function make() {
       challenge: bytes(options.challenge), user: { ...options.user, id: bytes(options.user.id) },
       excludeCredentials: (options.excludeCredentials || []).map((one) => ({ ...one, id: bytes(one.id) })) } });
     const done = await post("/credential", { token, credential: { id: made.id, rawId: made.id, type: made.type,
-      response: { clientDataJSON: text(made.response.clientDataJSON),
-        attestationObject: text(made.response.attestationObject) } } });
+      response: { clientDataJSON: base64url(made.response.clientDataJSON),
+        attestationObject: base64url(made.response.attestationObject) } } });
     if (done.status === 201) history.replaceState(null, "", location.pathname);
     show(done.status === 201 ? "done" : done.status === 409 ? "used" : "failed");
   } catch {

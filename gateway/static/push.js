@@ -1,21 +1,28 @@
-// Subscribes this browser to the bank's pushes. The bank's own page loads it, calls `subscribe()` on
-// a touch, and hands what it gives to the bank, which alone binds it to a customer.
+// Subscribes this browser to the bank's pushes, on a touch. What it gives is bound to nobody yet: the
+// customer signs for it with a passkey (/bind), or the bank's own app hands it to the bank.
 "use strict";
 
+// Throws an error whose message is one word: unsupported, refused, dismissed, not_set_up, failed.
 async function subscribe() {
-  if (!("serviceWorker" in navigator) || !("PushManager" in window)) {
-    throw new Error("this browser takes no pushes");
+  if (!("serviceWorker" in navigator) || !("PushManager" in window) || !("Notification" in window)) {
+    throw new Error("unsupported");
   }
-  const registration = await navigator.serviceWorker.register("/sw.js");
-  await navigator.serviceWorker.ready;
-  if ((await Notification.requestPermission()) !== "granted") {
-    throw new Error("notifications are not allowed");
+  const allowed = await Notification.requestPermission();
+  if (allowed !== "granted") throw new Error(allowed === "denied" ? "refused" : "dismissed");
+  const found = await fetch("/v1/push/key", { cache: "no-store" });
+  if (found.status === 404) throw new Error("not_set_up");
+  const { key } = await found.json();
+  let subscription;
+  try {
+    const registration = await navigator.serviceWorker.register("/sw.js");
+    await navigator.serviceWorker.ready;
+    subscription = await registration.pushManager.subscribe({
+      userVisibleOnly: true,
+      applicationServerKey: key,
+    });
+  } catch {
+    throw new Error("failed");
   }
-  const { key } = await (await fetch("/v1/push/key")).json();
-  const subscription = await registration.pushManager.subscribe({
-    userVisibleOnly: true,
-    applicationServerKey: key,
-  });
   const { endpoint, keys } = subscription.toJSON();
   return { kind: "push", address: endpoint, keys: { p256dh: keys.p256dh, auth: keys.auth } };
 }
