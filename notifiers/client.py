@@ -120,7 +120,7 @@ class CustomerClient:
                 await self._xmpp.disconnect(wait=1.0)
         self._xmpp.cancel_connection_attempt()
 
-    async def wait_for(self, matches: Callable[[Message], bool], seconds: float = 10.0) -> Message:
+    async def wait_for(self, matches: Callable[[Message], bool], seconds: float = 60.0) -> Message:
         """Give the first message that matches, now or soon; TimeoutError when none comes."""
         async with asyncio.timeout(seconds):
             while True:

@@ -18,6 +18,7 @@ from risk import names
 from risk.events import micros
 from risk.failing import FailLimits, fail_policy
 from risk.money import Rates
+from tests.patience import PATIENCE
 
 DECIDE = """
 -- A minimal `decide`: the first decision of an event wins, and is told to who waits.
@@ -135,7 +136,7 @@ class Bank:
 
     async def until(self, stream: str, length: int) -> None:
         """Wait until a stream is so long; a real Redis tells nobody."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while await self.redis.xlen(stream) != length:  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(0.01)
 
@@ -237,7 +238,7 @@ async def running(
         serve(settings, lent, stop, lambda host, port: listening.set_result((host, port)))
     )
     serving.add_done_callback(lambda _: listening.done() or listening.cancel())
-    host, port = await asyncio.wait_for(listening, 10)
+    host, port = await asyncio.wait_for(listening, PATIENCE)
     async with (
         Redis.from_url(redis_url) as redis,
         Redis.from_url(redis_url) as flow_redis,

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from tests.patience import PATIENCE
 from tests.servers import missing
 
 _OPTIONS = (
@@ -42,7 +43,7 @@ class Page:
         number = self._number
         asked = orjson.dumps({"id": number, "method": method, "params": values})
         await self._socket.send_str(asked.decode())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 told = orjson.loads(await self._socket.receive_str())
                 if "method" in told:
@@ -77,7 +78,7 @@ class Page:
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
-    async def until(self, script: str, seconds: float = 20.0) -> None:
+    async def until(self, script: str, seconds: float = PATIENCE) -> None:
         """Wait until a script is true in the page."""
         tried = f"(() => {{ try {{ return !!({script}) }} catch {{ return false }} }})()"
         async with asyncio.timeout(seconds):
@@ -121,7 +122,7 @@ async def chromium(folder: Path) -> AsyncIterator[Page]:
     )
     try:
         port_file = profile / "DevToolsActivePort"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not (port_file.exists() and "\n" in port_file.read_text()):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         port = port_file.read_text().split("\n")[0]
@@ -134,7 +135,7 @@ async def chromium(folder: Path) -> AsyncIterator[Page]:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), 10)
+            await asyncio.wait_for(process.wait(), PATIENCE)
         except TimeoutError:
             process.kill()
             await process.wait()

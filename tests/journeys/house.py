@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,15 +35,15 @@ from notifiers.prosody import Prosody, ProsodySettings
 from risk import names
 from risk.privacy import Tokens, web_token
 from tests import servers
+from tests.patience import PATIENCE, until
 
 T = TypeVar("T")
 SELF_CONSISTENT = 3  # `audit verify`: consistent with itself; the keys are the operator's own
 BOT = "check@challenge.localhost"
-_PATIENCE_SECONDS = 20.0
 _numbers = itertools.count(1)
 
 
-def tell(story: Awaitable[T], seconds: float = 150.0) -> T:
+def tell(story: Awaitable[T], seconds: float = 5 * PATIENCE) -> T:
     """Run a story to its end, within bounds."""
 
     async def bounded() -> T:
@@ -52,24 +52,10 @@ def tell(story: Awaitable[T], seconds: float = 150.0) -> T:
     return asyncio.run(bounded())
 
 
-async def until(
-    look: Callable[[], Awaitable[T]], what: str, seconds: float = _PATIENCE_SECONDS
-) -> T:
-    """Give what `look` gives as soon as it is true; TimeoutError says what was waited for."""
-    end = time.monotonic() + seconds
-    while True:
-        found = await look()
-        if found:
-            return found
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {seconds} s")
-        await asyncio.sleep(0.05)
-
-
 class House:
     """`ringback run` over one directory: `start`, `kill` a part, `end`, `verify`."""
 
-    def __init__(self, data: Path, *, answer_within: int = 60, **policy: Any) -> None:
+    def __init__(self, data: Path, *, answer_within: int = 120, **policy: Any) -> None:
         servers.redis_program()
         servers.need("prosody")
         servers.need("prosodyctl")
@@ -95,7 +81,7 @@ class House:
         """Settings and secrets of the directory."""
         return open_house(self.data)
 
-    def start(self, *more: str, seconds: float = 90.0) -> None:
+    def start(self, *more: str, seconds: float = 2 * PATIENCE) -> None:
         """Start everything and return when the ready line is printed."""
         line = [sys.executable, "-m", "flows.cli", "run", "--data", str(self.data)]
         with (self.data / "supervisor.log").open("ab") as log:
@@ -126,7 +112,7 @@ class House:
         self._said += self._out.read() or b""
         return self._said
 
-    def hear(self, word: str, seconds: float = _PATIENCE_SECONDS) -> str:
+    def hear(self, word: str, seconds: float = PATIENCE) -> str:
         """Wait until the command has printed a word; gives all that it printed."""
         end = time.monotonic() + seconds
         while word.encode() not in self.said():
@@ -153,7 +139,7 @@ class House:
         pids = set(self.run.get("pids", {}).values()) | self._seen
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(timeout=45.0)
+            process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(timeout=5.0)
@@ -172,7 +158,7 @@ class House:
             [sys.executable, "-m", "audit", "verify", str(log)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         assert "BROKEN" not in done.stdout, done.stdout + done.stderr
@@ -211,7 +197,7 @@ class House:
         port = self.run["xmpp"]["client_port"]
         word = password or f"pw-{user}"
         client = CustomerClient(f"{user}@localhost/phone", word, "127.0.0.1", port)
-        await client.connect(_PATIENCE_SECONDS)
+        await client.connect(PATIENCE)
         try:
             yield client
         finally:
@@ -256,7 +242,7 @@ class Bank:
             "kind": "transfer",
         } | changes
 
-    async def send(self, payment: dict[str, Any], wait: float = 15.0) -> tuple[int, dict[str, Any]]:
+    async def send(self, payment: dict[str, Any], wait: float = 30.0) -> tuple[int, dict[str, Any]]:
         """Post an event; gives status and body."""
         headers = {**self._as("ingest"), "Prefer": f"wait={wait}"}
         async with self.http.post("/v1/events", json=payment, headers=headers) as answer:
@@ -291,11 +277,13 @@ class Bank:
             found: dict[str, Any] = (await answer.json())["features"]
             return found
 
-    async def outcome(self, event: str, wait: float = 30.0) -> dict[str, Any]:
+    async def outcome(self, event: str) -> dict[str, Any]:
         """How the question about an event ended."""
-        told = await self.decision(event, wait)
-        assert "outcome" in told, f"no outcome within {wait} s: {told}"
-        found: dict[str, Any] = told["outcome"]
+
+        async def ended() -> Any:
+            return (await self.decision(event, wait=30.0)).get("outcome")
+
+        found: dict[str, Any] = await until(ended, f"the outcome of {event}")
         return found
 
     async def stream(self, name: str, field: str) -> list[dict[str, Any]]:
@@ -373,7 +361,7 @@ async def bank_of(house: House) -> AsyncIterator[Bank]:
     """The bank, connected to a running house."""
     redis: Any = Redis.from_url(house.opened.redis_url, protocol=2)
     jar = aiohttp.DummyCookieJar()
-    timeout = aiohttp.ClientTimeout(total=60)
+    timeout = aiohttp.ClientTimeout(total=2 * PATIENCE)
     try:
         async with aiohttp.ClientSession(
             house.run["http"], cookie_jar=jar, timeout=timeout
@@ -386,13 +374,13 @@ async def bank_of(house: House) -> AsyncIterator[Bank]:
 async def question(client: CustomerClient, decision: dict[str, Any]) -> Message:
     """The question about a decision, as it arrives in the chat."""
     asked = decision["challenge"]["id"]
-    return await client.wait_for(lambda m: m.challenge == asked, _PATIENCE_SECONDS)
+    return await client.wait_for(lambda m: m.challenge == asked, PATIENCE)
 
 
 async def closing(client: CustomerClient, decision: dict[str, Any]) -> Message:
     """The correction that closes the question in the chat."""
     asked = decision["challenge"]["id"]
-    return await client.wait_for(lambda m: m.replaces == asked, _PATIENCE_SECONDS)
+    return await client.wait_for(lambda m: m.replaces == asked, PATIENCE)
 
 
 def code(asked: Message) -> str:

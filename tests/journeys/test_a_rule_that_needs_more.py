@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.journeys.conftest import StartHouse
-from tests.journeys.house import bank_of, tell, until
+from tests.journeys.house import bank_of, tell
 from tests.journeys.test_a_rules_life import Desk
+from tests.patience import until
 
 FEATURE = "card.count.small.10m"
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from flows.simulate_command import simulate_file
 from tests.journeys.conftest import StartHouse
-from tests.journeys.house import Bank, House, bank_of, tell, until
+from tests.journeys.house import Bank, House, bank_of, tell
+from tests.patience import PATIENCE, until
 
 RULE = """\
 version: 2
@@ -47,7 +48,7 @@ class Desk:
             [sys.executable, "-m", "flows.cli", *words],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=2 * PATIENCE,
             check=False,
         )
         assert done.returncode == status, done.stdout + done.stderr

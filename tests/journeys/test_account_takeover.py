@@ -9,16 +9,8 @@ import orjson
 
 from risk import names
 from tests.journeys.conftest import StartHouse
-from tests.journeys.house import (
-    SELF_CONSISTENT,
-    Bank,
-    bank_of,
-    closing,
-    code,
-    question,
-    tell,
-    until,
-)
+from tests.journeys.house import SELF_CONSISTENT, Bank, bank_of, closing, code, question, tell
+from tests.patience import until
 
 _AT_HOME = {
     "channel": "app",
@@ -142,7 +134,7 @@ def test_a_taken_over_account_is_flagged_asked_about_and_stopped(
                 return [one for one in alerts if one["event"] == event]
 
             assert [one["kind"] for one in await until(alerted, "the alert")] == ["denied"]
-            said = await wang.wait_for(lambda m: event in m.body, 20.0)
+            said = await wang.wait_for(lambda m: event in m.body)
             assert said.sender == "officers@rooms.localhost/Ringback"
             assert said.body.startswith(f"[denied] {event}:")
             assert eve.messages == [], "Eve is no officer"

@@ -20,8 +20,8 @@ from tests.journeys.house import (
     code,
     question,
     tell,
-    until,
 )
+from tests.patience import until
 
 ROUNDS = 3
 _ACCOUNTS = itertools.count(1000)
@@ -72,7 +72,7 @@ async def _seen(
 
 
 async def _told(client: CustomerClient, words: str) -> Message:
-    return await client.wait_for(lambda m: words in m.body, 20.0)
+    return await client.wait_for(lambda m: words in m.body)
 
 
 async def _entry_ms(bank: Bank, stream: str, field: str, wanted: dict[str, Any]) -> int:

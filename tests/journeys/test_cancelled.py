@@ -33,7 +33,7 @@ def test_a_cancelled_payment_withdraws_its_question_and_teaches_nothing(
 
             # Her yes finds nothing left to answer.
             petra.say(asked.sender, f"YES {code(asked)}")
-            await petra.wait_for(lambda m: "that question has ended" in m.body, 20.0)
+            await petra.wait_for(lambda m: "that question has ended" in m.body)
             assert await bank.outcome(event) == outcome
             labels = await bank.stream(names.LABELS, "label")
             assert event not in [one["event"] for one in labels]

@@ -9,16 +9,8 @@ from audit import read
 from notifiers import stanzas
 from notifiers.wording import again, short_leaf
 from risk import names
-from tests.journeys.house import (
-    SELF_CONSISTENT,
-    House,
-    bank_of,
-    closing,
-    code,
-    question,
-    tell,
-    until,
-)
+from tests.journeys.house import SELF_CONSISTENT, House, bank_of, closing, code, question, tell
+from tests.patience import until
 
 
 async def sent(house: House, event: str) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ decisions come as late ones, and nobody is asked as if the money were still held
 import signal
 
 from risk import names
-from tests.journeys.house import SELF_CONSISTENT, House, bank_of, tell, until
+from tests.journeys.house import SELF_CONSISTENT, House, bank_of, tell
+from tests.patience import until
 
 
 def test_a_missed_deadline_is_decided_by_policy_and_the_late_decision_is_kept(

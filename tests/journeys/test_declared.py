@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.journeys.house import House, bank_of, code, question, tell, until
+from tests.journeys.house import House, bank_of, code, question, tell
+from tests.patience import PATIENCE, until
 
 
 def _declare(house: House, *lines: str) -> None:
@@ -94,7 +95,9 @@ def test_a_rule_that_names_a_feature_on_demand_makes_it_counted_from_then_on(
 
     def typed(*words: str) -> None:
         line = [sys.executable, "-m", "flows.cli", *words, "--data", str(house.data)]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            line, capture_output=True, text=True, timeout=2 * PATIENCE, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
     async def story() -> None:

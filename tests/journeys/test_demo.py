@@ -4,7 +4,8 @@ import psutil
 
 from flows.parts import LedgerReading
 from tests.journeys.conftest import StartHouse
-from tests.journeys.house import SELF_CONSISTENT, bank_of, tell, until
+from tests.journeys.house import SELF_CONSISTENT, bank_of, tell
+from tests.patience import until
 
 
 def test_the_demo_asks_is_answered_and_asks_you_with_nobody_touching_anything(

@@ -1,16 +1,8 @@
 """Boris is asked about a payment that he never made, says no, and it is declined."""
 
 from risk import names
-from tests.journeys.house import (
-    SELF_CONSISTENT,
-    House,
-    bank_of,
-    closing,
-    code,
-    question,
-    tell,
-    until,
-)
+from tests.journeys.house import SELF_CONSISTENT, House, bank_of, closing, code, question, tell
+from tests.patience import until
 
 
 def test_a_denied_payment_is_declined_and_teaches_that_it_was_fraud(house: House) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from audit.verify import SELF_CONSISTENT
 from tests.audit.tools import build_go
-from tests.journeys.house import Bank, House, bank_of, tell, until
+from tests.journeys.house import Bank, House, bank_of, tell
+from tests.patience import PATIENCE, until
 
 
 async def receipt_of(bank: Bank, event: str) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def test_a_caller_keeps_a_proof_that_holds_without_the_bank(
     files = [str(tmp_path / name) for name in ("proof", "leaf")]
     ours = subprocess.run(
         [sys.executable, "-m", "audit", "check-proof", *files, "--policy", tmp_path / "policy"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert ours.returncode == SELF_CONSISTENT, ours.stdout + ours.stderr
     go = build_go(tmp_path / "go")
@@ -90,7 +91,7 @@ def test_without_its_writer_nothing_is_read_and_decisions_go_on(house: House) ->
     shown = subprocess.run(
         [sys.executable, "-m", "flows.cli", "case", "show", "case-nobody",
          "--data", str(house.data)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert shown.returncode == 2
     assert "there is no case" in shown.stderr
@@ -101,7 +102,7 @@ def test_the_review_runs_beside_the_rest(shared_house: House) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", "audit", "review", "--data", str(shared_house.data),
          "--json"],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=2 * PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     [told] = json.loads(done.stdout)["logs"]

@@ -23,12 +23,12 @@ def test_garbage_is_no_answer_and_is_asked_about_once(shared_house: House) -> No
             ET.SubElement(strange, f"{{{stanzas.CHALLENGE}}}answer", {"decision": "perhaps"})
             julia.send(strange)
 
-            await julia.wait_for(lambda m: "could not tell what you meant" in m.body, 20.0)
+            await julia.wait_for(lambda m: "could not tell what you meant" in m.body)
             assert "outcome" not in await bank.decision(event)
 
             # A yes without its code is no yes either; with it, it is.
             julia.say(asked.sender, "YES")
-            await julia.wait_for(lambda m: "with the code as well" in m.body, 20.0)
+            await julia.wait_for(lambda m: "with the code as well" in m.body)
             assert "outcome" not in await bank.decision(event)
             julia.say(asked.sender, f"YES {code(asked)}")
             assert (await bank.outcome(event))["state"] == "confirmed"

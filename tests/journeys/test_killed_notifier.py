@@ -3,16 +3,8 @@
 import asyncio
 import signal
 
-from tests.journeys.house import (
-    SELF_CONSISTENT,
-    House,
-    bank_of,
-    closing,
-    code,
-    question,
-    tell,
-    until,
-)
+from tests.journeys.house import SELF_CONSISTENT, House, bank_of, closing, code, question, tell
+from tests.patience import until
 
 
 def test_a_killed_notifier_forgets_no_open_question(house: House) -> None:

@@ -3,15 +3,8 @@
 import asyncio
 import signal
 
-from tests.journeys.house import (
-    SELF_CONSISTENT,
-    House,
-    bank_of,
-    code,
-    question,
-    tell,
-    until,
-)
+from tests.journeys.house import SELF_CONSISTENT, House, bank_of, code, question, tell
+from tests.patience import until
 
 
 def test_a_killed_chat_server_loses_neither_question_nor_answer(house: House) -> None:

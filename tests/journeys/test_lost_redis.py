@@ -9,13 +9,14 @@ from typing import Any
 
 from risk import names
 from tests.journeys.house import House, bank_of, tell
+from tests.patience import PATIENCE
 
 
 def reconciled(house: House) -> tuple[int, dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", "audit", "reconcile", "--data", str(house.data),
          "--json"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode in (0, 1), done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
@@ -84,7 +85,7 @@ def test_a_lost_redis_is_refused_by_name_and_put_back_from_the_ledger(tmp_path: 
         line = [sys.executable, "-m", "flows.cli", "run", "--data", str(house.data)]
         refused = subprocess.run(
             [*line, "--http", "127.0.0.1:0"],
-            capture_output=True, text=True, timeout=90, check=False,
+            capture_output=True, text=True, timeout=2 * PATIENCE, check=False,
         )  # fmt: skip
         assert refused.returncode == 2
         assert "RedisBehindLedger" in refused.stderr

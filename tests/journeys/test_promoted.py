@@ -17,7 +17,8 @@ import pytest
 
 from flows import staff
 from risk import names
-from tests.journeys.house import SELF_CONSISTENT, Bank, House, bank_of, tell, until
+from tests.journeys.house import SELF_CONSISTENT, Bank, House, bank_of, tell
+from tests.patience import PATIENCE, until
 
 TAUGHT = 130
 
@@ -34,7 +35,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 def _ringback(house: House, *words: str) -> "subprocess.CompletedProcess[str]":
     line = [sys.executable, "-m", "flows.cli", *words, "--data", str(house.data)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=90, check=False)
+    return subprocess.run(line, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
 
 
 async def _says(house: House, *words: str) -> str:

@@ -22,8 +22,8 @@ def test_an_answer_that_is_replayed_answers_nothing_else(shared_house: House) ->
             kim.answer(asked.sender, second["challenge"]["id"], "confirm", asked.bind)
 
             # Neither is taken: the first names a closed question, the second another amount.
-            await kim.wait_for(lambda m: "that question has ended" in m.body, 20.0)
-            await kim.wait_for(lambda m: "other than the one we asked" in m.body, 20.0)
+            await kim.wait_for(lambda m: "that question has ended" in m.body)
+            await kim.wait_for(lambda m: "other than the one we asked" in m.body)
             assert "outcome" not in await bank.decision(second["event"])
             assert (await bank.outcome(first["event"]))["state"] == "confirmed"
             kim.say(asked.sender, f"NO {code(question_two)}")

@@ -18,9 +18,10 @@ from audit import read
 from flows.secrets import named_key
 from notifiers import stanzas
 from notifiers.client import CLIENT
-from tests.journeys.house import BOT, SELF_CONSISTENT, House, bank_of, question, tell, until
+from tests.journeys.house import BOT, SELF_CONSISTENT, House, bank_of, question, tell
 from tests.journeys.search import find
 from tests.notifiers.sms_receiver import Receiver, pass_on
+from tests.patience import until
 from tests.servers import RedisServer
 
 CODE = "384920"

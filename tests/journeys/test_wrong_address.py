@@ -19,7 +19,7 @@ def test_a_yes_from_an_address_that_is_not_bound_is_refused(shared_house: House)
             igor.answer(BOT, decision["challenge"]["id"], "confirm", asked.bind)
 
             # He is told, twice, that nothing was taken; the question stands as it was.
-            said = await igor.wait_for(lambda m: "not registered" in m.body, 20.0)
+            said = await igor.wait_for(lambda m: "not registered" in m.body)
             assert "nothing was taken" in said.body
             await bank.recorded(event, "answer")
             (refused,) = [one for one in shared_house.records(event) if one["kind"] == "answer"]

@@ -19,7 +19,8 @@ from notifiers.notify import NotifierSettings, run_notifier
 from notifiers.prosody import Prosody, ProsodySettings
 from risk import names
 from risk.privacy import Tokens, seal
-from tests import servers
+from tests import patience, servers
+from tests.patience import PATIENCE
 
 DOMAIN = "bank.example"
 SEAL_KEY = b"s" * 32
@@ -165,14 +166,9 @@ class Flow:
             found += orjson.loads(fields[b"records"])
         return [one for one in found if not kind or one["kind"] == kind]
 
-    async def until(self, read: Callable[[], Any], seconds: float = 10.0) -> Any:
+    async def until(self, read: Callable[[], Any], seconds: float = PATIENCE) -> Any:
         """Give what `read` gives as soon as it is true; TimeoutError otherwise."""
-        async with asyncio.timeout(seconds):
-            while True:
-                found = await read()
-                if found:
-                    return found
-                await asyncio.sleep(0.01)
+        return await patience.until(read, seconds=seconds)
 
 
 @contextlib.asynccontextmanager
@@ -181,14 +177,14 @@ async def notifier(settings: NotifierSettings) -> AsyncIterator[asyncio.Event]:
     stop, leading = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(run_notifier(settings, stop, leading))
     waiting = asyncio.create_task(leading.wait())
-    await asyncio.wait({task, waiting}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({task, waiting}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         task.result()
     try:
         yield leading
     finally:
         stop.set()
-        await asyncio.wait_for(task, 15)
+        await asyncio.wait_for(task, PATIENCE)
 
 
 @contextlib.asynccontextmanager
@@ -197,7 +193,7 @@ async def chatting(prosody: Prosody, user: str, **how: Any) -> AsyncIterator[Cus
     client = CustomerClient(
         f"{user}@{DOMAIN}/phone", f"pw-{user}", "127.0.0.1", prosody.settings.client_port, **how
     )
-    await client.connect()
+    await client.connect(PATIENCE)
     try:
         yield client
     finally:

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import itertools
 import pkgutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from notifiers.memory import MemoryChannel
 from notifiers.xmpp import XmppChannel
 from tests.notifiers import peers, stage
 from tests.notifiers.peers import PEERS, Peer
+from tests.patience import PATIENCE, until
 
 HERE = Path(catalogue.__file__).parent
 CALLING = tuple(kind for kind in KINDS if kind not in {"web", "memory"})
@@ -74,22 +75,17 @@ class Scene:
     listening: Listening
     peer: Peer
 
-    async def until(self, true: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
-        async with asyncio.timeout(seconds):
-            while not await true():  # noqa: ASYNC110 - it becomes true in another process
-                await asyncio.sleep(0.02)
-
     async def ready(self) -> None:
         async def is_ready() -> bool:
             return self.channel.ready and bool(self.listening.told)
 
-        await self.until(is_ready)
+        await until(is_ready)
 
     async def proved(self, key: str) -> None:
         async def taken() -> bool:
             return key in self.listening.taken_keys()
 
-        await self.until(taken)
+        await until(taken)
 
 
 def adapter_of(kind: str) -> type[Adapter]:
@@ -156,7 +152,7 @@ async def scene(kind: str, tmp_path: Path, redis_url: str) -> AsyncIterator[Scen
 
 def play(story: Awaitable[None]) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(story, 60)
+        await asyncio.wait_for(story, 5 * PATIENCE)
 
     asyncio.run(bounded())
 
@@ -172,7 +168,7 @@ def test_what_is_written_is_proved_taken_and_arrives_once(
             await on.proved(asked.key)
             assert on.listening.told[0] == ("opened", kind)
             if on.peer.arrives:
-                await on.until(lambda: _is_there(on, f"ask {asked.challenge}"))
+                await until(lambda: _is_there(on, f"ask {asked.challenge}"))
             assert on.listening.taken_keys() == [asked.key]
             assert on.listening.lost_keys() == []
 
@@ -189,7 +185,7 @@ def test_a_closing_comes_after_its_question(kind: str, tmp_path: Path, redis_url
             on.channel.write(closing(asked))
             await on.proved(closing(asked).key)
             if on.peer.arrives:
-                await on.until(lambda: _is_there(on, f"close {asked.challenge}"))
+                await until(lambda: _is_there(on, f"close {asked.challenge}"))
                 there = await on.peer.arrived()
                 assert there == [f"ask {asked.challenge}", f"close {asked.challenge}"]
 
@@ -208,7 +204,7 @@ def test_an_address_that_nobody_has_is_told_as_lost(
             async def lost() -> bool:
                 return asked.key in on.listening.lost_keys()
 
-            await on.until(lost)
+            await until(lost)
             assert await on.peer.arrived() == []
 
     play(story())
@@ -230,7 +226,7 @@ def test_without_the_leaders_lock_nothing_goes_out(
             asked = question(kind, on.peer.address)
             on.channel.write(asked)
             await on.proved(asked.key)
-            await on.until(lambda: _is_there(on, f"ask {asked.challenge}"))
+            await until(lambda: _is_there(on, f"ask {asked.challenge}"))
             assert f"ask {late.challenge}" not in await on.peer.arrived()
 
     play(story())
@@ -292,7 +288,7 @@ def test_what_the_customer_says_is_heard_once_with_who_and_where(
             async def heard() -> bool:
                 return any(isinstance(one, HeardText) for one in on.listening.said)
 
-            await on.until(heard)
+            await until(heard)
             (said,) = [one for one in on.listening.said if isinstance(one, HeardText)]
             assert (said.channel, said.text, said.bare) == (kind, "NO 384920", on.peer.address)
             assert not said.delayed

@@ -1,0 +1,61 @@
+"""How long does a test wait, and what may it blame the machine for?
+
+A wait ends as soon as what it waits for is there, so its bound costs a good run nothing, and is
+long: it only tells a run that hangs from one that is slow. Where a test holds the product to a
+time of its own, what the machine kept its processes waiting for a core is taken off: on a quiet
+machine that is nothing, and the bar is the bar.
+"""
+
+import asyncio
+import inspect
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+PATIENCE = 60.0
+_AGAIN_AFTER = 0.02
+
+
+async def until(
+    look: Callable[[], Awaitable[T]] | Callable[[], T],
+    what: str = "",
+    seconds: float = PATIENCE,
+) -> T:
+    """Give what ``look`` gives as soon as it is true; TimeoutError says what was waited for."""
+    end = time.monotonic() + seconds
+    while True:
+        told: Any = look()
+        found: T = await told if inspect.isawaitable(told) else told
+        if found:
+            return found
+        if time.monotonic() > end:
+            name = what or getattr(look, "__qualname__", "what was waited for")
+            raise TimeoutError(f"{name}: not within {seconds} s")
+        await asyncio.sleep(_AGAIN_AFTER)
+
+
+def kept_waiting(pids: tuple[int, ...]) -> float:
+    """Seconds in which these processes' first threads were ready to run and had no core, so far."""
+    nanoseconds = 0
+    for pid in pids:
+        file = Path(f"/proc/{pid}/schedstat")  # time on a core, time waiting for one, turns
+        if file.exists():
+            nanoseconds += int(file.read_text().split()[1])
+    return nanoseconds / 1e9
+
+
+class Watch:
+    """Measures a time from now on, as far as it is not the machine's: this test's and ``pids``'."""
+
+    def __init__(self, *pids: int) -> None:
+        self._pids = (os.getpid(), *pids)
+        self._kept = kept_waiting(self._pids)
+        self._began = time.monotonic()
+
+    def seconds(self) -> float:
+        """How long it took, less what these processes were kept waiting for a core."""
+        kept = kept_waiting(self._pids) - self._kept
+        return max(0.0, time.monotonic() - self._began - kept)
