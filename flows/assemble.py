@@ -18,11 +18,13 @@ from flows.describe import Profile, Ticker, Tier
 from flows.effects import Effects
 from flows.errors import BadSettings
 from flows.fraud import Stages
+from flows.inquire import Seeks
 from flows.judge import Due, Judging, load_kept
 from flows.records import Recorder
 from flows.registry import Registry, read_registry
 from flows.score import Drifted, Learnt, Promoted, Scoring, Snapshots, nobody
 from flows.scored import Scoreds
+from flows.seek import SeekStage
 from flows.shards import Cabinet, Store
 from flows.walk import Values
 from risk.challenge import Conversation
@@ -112,6 +114,8 @@ class Parts:
     told: Callable[[list[Promoted | Drifted]], None] = nobody
     publish: Callable[[dict[str, Any]], None] = nobody
     on_brake: Callable[[str, str], None] = lambda rule, why: None
+    seek: SeekStage | None = None
+    seeks: Seeks | None = None
 
 
 def registry_of(data: Path | None = None) -> Registry:
@@ -186,6 +190,8 @@ def stages(settings: Settings, rules: RuleSet | Callable[[], RuleSet], parts: Pa
             parts.tick_ns,
             settings.mode,
             parts.on_brake,
+            parts.seeks,
         ),
         outlet=parts.outlet,
+        seek=parts.seek,
     )

@@ -65,6 +65,19 @@ class Note(NamedTuple):
     notice: dict[str, Any] | None = None
 
 
+class Inquired(NamedTuple):
+    """An inquiry that is put, or what was said to one: all that leaves because of it, once a rid.
+
+    ``told`` goes to the notifier; ``labels`` are given by their events.
+    """
+
+    rid: str
+    records: list[dict[str, Any]]
+    told: dict[str, Any] | None
+    alerts: list[dict[str, Any]] = []  # noqa: RUF012  a tuple's default, never changed
+    labels: list[dict[str, Any]] = []  # noqa: RUF012  the same
+
+
 class Effects(Protocol):
     """The doors of the flow. ``keeps`` is False where nothing is put on record."""
 
@@ -88,6 +101,12 @@ class Effects(Protocol):
 
     def note(self, notes: Sequence[Note]) -> None:
         """Put records of inputs that changed nothing else."""
+
+    def made(self, events: Sequence[str]) -> list[bool]:
+        """Which of these payments were made: approved, and nobody was asked about them."""
+
+    def inquire(self, one: Inquired) -> None:
+        """Put an inquiry, or act on what was said to one; once by its rid."""
 
 
 def _text(value: Mapping[str, Any] | None) -> bytes:
@@ -181,12 +200,30 @@ class RedisEffects:
             args += [one.rid, one.records, _text(one.alert), _text(one.notice)]
         self._scripts.run("note", args)
 
+    def made(self, events: Sequence[str]) -> list[bool]:
+        if not events:
+            return []
+        rows: Any = self._client.mget([names.decision(event) for event in events])
+        return [row is not None and orjson.loads(row)["decision"] == "approve" for row in rows]
+
+    def inquire(self, one: Inquired) -> None:
+        args: list[Any] = [self._generation, self._ttl, one.rid, orjson.dumps(one.records)]
+        args.append(_text(one.told))
+        args += [len(one.alerts), *(orjson.dumps(alert) for alert in one.alerts)]
+        for label in one.labels:
+            args += [label["event"], orjson.dumps(label)]
+        self._scripts.run("inquiry", args)
+
 
 class PlainEffects:
     """The doors of a replay over a file: records go to a ledger if there is one, the rest out."""
 
-    def __init__(self, keep: Callable[[list[dict[str, Any]]], None] | None) -> None:
-        self._keep = keep
+    def __init__(
+        self,
+        keep: Callable[[list[dict[str, Any]]], None] | None,
+        made: Callable[[str], bool] = lambda event: True,
+    ) -> None:
+        self._keep, self._made = keep, made
         self.keeps = keep is not None
 
     def decide(self, leaving: Sequence[Leaving]) -> list[dict[str, Any] | None]:
@@ -213,3 +250,10 @@ class PlainEffects:
     def note(self, notes: Sequence[Note]) -> None:
         if self._keep is not None:
             self._keep([row for one in notes for row in orjson.loads(one.records or b"[]")])
+
+    def made(self, events: Sequence[str]) -> list[bool]:
+        return [self._made(event) for event in events]
+
+    def inquire(self, one: Inquired) -> None:
+        if self._keep is not None:
+            self._keep(one.records)

@@ -17,14 +17,16 @@ from bytewax.operators import StatefulBatchLogic
 
 from flows.describe import Ticker
 from flows.effects import Contradiction, Effects, Ending, Leaving, Note
+from flows.inquire import Inquirer, Seeks, is_inquiry
 from flows.records import Recorder
 from flows.scored import Scoreds, row_of
 from flows.shards import Cabinet
-from flows.walk import HeardUntil, Scored, Spoken, shard_key, shard_of
+from flows.walk import HeardUntil, Scored, Spoken, Wished, shard_key, shard_of
 from risk import events, money, names
 from risk.brakes import ALL, KINDS, BrakeLimits, Brakes
 from risk.budget import AskingBudget
 from risk.challenge import FINAL_DECISION, Answer, Asked, Conversation, Outcome, answer_from
+from risk.inquiry import DENIED, OPEN, Inquiry
 from risk.labels import lesson_of
 from risk.policy import Bar, Judged, Policy, RuleSet, braked, judge, opinions_of
 from risk.rules import SEVERITIES
@@ -36,6 +38,9 @@ _CASE = "case:"
 _ALARMS = {"decline": "declined", "review": "to review"}
 _STILL_OPEN = ("unsigned", "fresh", "frozen")
 _DURESS = "A confirm under duress: the customer sees a confirm, the payment is held for review."
+
+
+Fact = Scored | Spoken | HeardUntil | Wished
 
 
 class Decided(NamedTuple):
@@ -115,21 +120,22 @@ class Judging:
         tick_ns: Ticker,
         mode: str = "act",
         on_brake: Callable[[str, str], None] = _nobody,
+        seeks: Seeks | None = None,
     ) -> None:
-        self.mode, self.on_brake = mode, on_brake
+        self.mode, self.on_brake, self.seeks = mode, on_brake, seeks
         self.rules, self.cabinet, self.effects = rules, cabinet, effects
         self.recorder, self.scoreds, self.shards = recorder, scoreds, shards
         self.nonce_key, self.now_us, self.tick_ns = nonce_key, now_us, tick_ns
 
-    def route(self, fact: Scored | Spoken | HeardUntil) -> str:
+    def route(self, fact: Fact) -> str:
         """The key of the fact's shard."""
         return shard_key(self.shard(fact))
 
-    def shard(self, fact: Scored | Spoken | HeardUntil) -> int:
+    def shard(self, fact: Fact) -> int:
         """The shard of the fact's customer."""
         if isinstance(fact, HeardUntil):
             return fact.shard
-        owner = fact.customer if isinstance(fact, Spoken) else fact.moment.customer
+        owner = fact.customer if isinstance(fact, Spoken | Wished) else fact.moment.customer
         return shard_of(owner, self.shards)
 
     def logic(self, version: int | None) -> "JudgeShard":
@@ -137,12 +143,13 @@ class Judging:
         return JudgeShard(self, version or 0)
 
 
-class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int]):
+class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
     """One shard of customers: their decisions, questions, answers and deadlines."""
 
     def __init__(self, stage: Judging, version: int) -> None:
         self._stage, self._version = stage, version
         self._shard: int | None = None
+        self._inquirer = None if stage.seeks is None else self._inquiring(stage.seeks)
 
     def snapshot(self) -> int:
         if self._shard is None:
@@ -151,7 +158,7 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
         self._version = self._stage.cabinet.flush(self._shard)
         return self._version
 
-    def on_batch(self, values: list[Scored | Spoken | HeardUntil]) -> tuple[list[Decided], bool]:
+    def on_batch(self, values: list[Fact]) -> tuple[list[Decided], bool]:
         stage = self._stage
         if self._shard is None:
             self._shard = stage.shard(values[0])
@@ -166,6 +173,8 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
         spoken = [fact for fact in values if isinstance(fact, Spoken)]
         for one in spoken:
             self._hear(one)
+        for wish in (fact for fact in values if isinstance(fact, Wished)):
+            self._inquire(wish)
         until = max((fact.until_us for fact in values if isinstance(fact, HeardUntil)), default=0)
         if until:
             self._expire(until - GRACE_US)
@@ -382,7 +391,7 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
                 fact.features.clear()
                 fact.features.update(kept_features[place] or {})
             self._note_question(fact, decision)
-            stage.scoreds.put(row_of(fact))
+            stage.scoreds.put(row_of(fact, with_paid=self._inquirer is not None))
             if fact.moment.type == "status" and fact.moment.refers_to:
                 self._withdraw(fact)
             decided.append(Decided(fact, decision, recorded is not None))
@@ -439,6 +448,9 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
         if entry.get("kind") in ("freeze", "unfreeze"):
             self._freeze(spoken, str(entry["kind"]))
             return
+        if is_inquiry(entry["challenge"]):
+            self._hear_of(spoken, conversation)
+            return
         if not conversation.knows(str(entry["challenge"])):
             conversation.hold(entry["challenge"], [spoken.position, spoken.received_us, entry])
             self._touch(spoken.customer)
@@ -468,6 +480,51 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
             notice = self._notice(spoken, heard.verdict)
         records = stage.recorder.verdict(spoken, heard.event, heard.verdict, spoken.received_us)
         stage.effects.note([Note(f"{names.ANSWERS}/{spoken.position}", records, alert, notice)])
+
+    # --- asking about payments made already -------------------------------------------------
+
+    def _inquiring(self, seeks: Seeks) -> Inquirer:
+        stage = self._stage
+
+        def waits(inquiry: Inquiry, customer: str) -> None:
+            due = self._due()
+            if inquiry.state == OPEN:
+                due.rows[inquiry.id] = (inquiry.expires_us, customer)
+            else:
+                due.rows.pop(inquiry.id, None)
+            if inquiry.state not in (OPEN, DENIED):  # a denied one is an officer's to close
+                due.rows[_CASE + inquiry.id] = (inquiry.at_us + CASE_REST_US, customer)
+            self._touch(_DUE)
+
+        return Inquirer(seeks, stage.effects, stage.recorder, stage.scoreds, stage.nonce_key, waits)
+
+    def _inquire(self, wish: Wished) -> None:
+        if self._inquirer is None or self._stage.mode != "act":
+            return
+        conversation = self._conversation(wish.customer)
+        inquiry = self._inquirer.ask(wish, conversation)
+        if inquiry is None:
+            return
+        self._touch(wish.customer)
+        word = conversation.held(inquiry.id)
+        if word is not None:
+            self._hear(Spoken(wish.customer, word[0], word[1], word[2]))
+
+    def _hear_of(self, spoken: Spoken, conversation: Conversation) -> None:
+        wait_us = self._stage.rules().policy.binding_wait_us
+        self._touch(spoken.customer)
+        if self._inquirer is None or not self._inquirer.hear(spoken, conversation, wait_us):
+            conversation.hold(
+                spoken.entry["challenge"], [spoken.position, spoken.received_us, spoken.entry]
+            )
+
+    def _lapse(self, ident: str, customer: str, at_us: int) -> None:
+        """Close an inquiry that nobody has answered by its end."""
+        conversation = self._conversation(customer)
+        inquiry = conversation.inquiries.get(ident)
+        if inquiry is not None and self._inquirer is not None:
+            self._inquirer.close(inquiry, conversation, customer, "expired", at_us)
+            self._touch(customer)
 
     def _notice(self, spoken: Spoken, say: str) -> dict[str, Any]:
         """What the customer is told of an answer that did not end the question."""
@@ -553,7 +610,8 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
         past = {key: row for key, row in due.rows.items() if row[0] <= until_us}
         if not past:
             return
-        for customer in sorted({who for key, (_, who) in past.items() if not _is_case(key)}):
+        asked = {who for key, (_, who) in past.items() if not (_is_case(key) or is_inquiry(key))}
+        for customer in sorted(asked):
             conversation = self._conversation(customer)
             for ended in list(conversation.expire(until_us)):
                 self._end(customer, ended)
@@ -561,6 +619,8 @@ class JudgeShard(StatefulBatchLogic[Scored | Spoken | HeardUntil, Decided, int])
         for key, (at_us, customer) in sorted(past.items()):
             if _is_case(key):
                 self._close_case(key.removeprefix(_CASE), customer, at_us)
+            elif is_inquiry(key):
+                self._lapse(key, customer, at_us)
             due.rows.pop(key, None)
         self._touch(_DUE)
 

@@ -4,7 +4,7 @@ A record's ``rid`` is made of the input, so that a replay makes the same one and
 it once. No floats: a float is its string, the same bits back.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -17,6 +17,7 @@ from risk import names
 from risk.brakes import HOUR_US, Tripped
 from risk.challenge import Outcome
 from risk.events import Moment, rfc3339
+from risk.inquiry import Inquiry, Said
 from risk.policy import Judged
 from risk.rules import Hit, written
 
@@ -57,9 +58,15 @@ class Recorder:
         }
 
     def _of_event(
-        self, moment: Moment, kind: str, at_us: int, body: Mapping[str, Any], suffix: str = ""
+        self,
+        moment: Moment,
+        kind: str,
+        at_us: int,
+        body: Mapping[str, Any],
+        *,
+        late: bool = False,
     ) -> dict[str, Any]:
-        rid = f"event/{moment.id}/{kind}{suffix}"
+        rid = names.scored(moment.id, kind, late=late)
         case = names.case(moment.id)
         return self._record(kind, rid, moment.id, moment.customer, at_us, body, case=case)
 
@@ -74,7 +81,7 @@ class Recorder:
         late: bool = False,
     ) -> list[dict[str, Any]]:
         """The decision-time bundle: features, score, rule hits, decision, and what follows."""
-        moment, suffix = scored.moment, "/late" if late else ""
+        moment = scored.moment
         values = {
             name: repr(value) if value.__class__ is float else value
             for name, value in scored.features.items()
@@ -85,23 +92,23 @@ class Recorder:
             if key not in ("stages_us", "outcome", "factors")
         }
         bundle = [
-            self._of_event(moment, "features", at_us, {"values": values}, suffix),
+            self._of_event(moment, "features", at_us, {"values": values}, late=late),
             self._of_event(
                 moment,
                 "score",
                 at_us,
                 {**_scored(scored), "given": dict(judged.given)},
-                suffix,
+                late=late,
             ),
         ]
         if judged.hits or judged.shadow:
             told: dict[str, Any] = {"hits": _hits(judged.hits)}
             if judged.shadow:  # held, and changed nothing
                 told["shadow"] = _hits(judged.shadow)
-            bundle.append(self._of_event(moment, "rule.hits", at_us, told, suffix))
+            bundle.append(self._of_event(moment, "rule.hits", at_us, told, late=late))
         if late:
             bundle.append(
-                self._of_event(moment, "escalation", at_us, {"late_decision": kept}, suffix)
+                self._of_event(moment, "escalation", at_us, {"late_decision": kept}, late=late)
             )
             return bundle
         bundle.append(self._of_event(moment, "decision", at_us, kept))
@@ -215,6 +222,54 @@ class Recorder:
         )  # fmt: skip
         return orjson.dumps([{**opened, "class": "rc10y"}, said])
 
+    def inquiring(self, inquiry: Inquiry, customer: str, why: str) -> list[dict[str, Any]]:
+        """An inquiry that is put, in a case of its own."""
+        opened = self._of_inquiry("case.opened", inquiry, customer, inquiry.asked_us, {})
+        opened |= {"class": "rc10y", "body": {"class": "rc10y"}}
+        body = {
+            "events": list(inquiry.events),
+            "why": why,
+            "after": inquiry.about,
+            "expires": rfc3339(inquiry.expires_us),
+        }
+        asked = self._of_inquiry("inquiry.asked", inquiry, customer, inquiry.asked_us, body)
+        return [opened, asked]
+
+    def inquired(
+        self, said: Said, customer: str, at_us: int, by: str, *, rid: str
+    ) -> list[dict[str, Any]]:
+        """How an inquiry ended, or what an answer was worth that ended nothing.
+
+        Its case is closed once the closing message has had its time, a denied one's by an officer.
+        """
+        inquiry = said.inquiry
+        if said.verdict != "counted":
+            body: dict[str, Any] = {"verdict": said.verdict}
+            return [self._of_inquiry("answer", inquiry, customer, at_us, body, rid=rid)]
+        labels = [{"event": event, "fraud": fraud} for event, fraud in said.labels]
+        body = {"state": inquiry.state, "labels": labels, "by": by}
+        return [self._of_inquiry("inquiry.answered", inquiry, customer, at_us, body, rid=rid)]
+
+    def _of_inquiry(
+        self,
+        kind: str,
+        inquiry: Inquiry,
+        customer: str,
+        at_us: int,
+        body: Mapping[str, Any],
+        *,
+        rid: str = "",
+    ) -> dict[str, Any]:
+        return self._record(
+            kind,
+            f"{rid or 'inquiry/' + inquiry.id}/{kind}",
+            inquiry.events[0],
+            customer,
+            at_us,
+            {"inquiry": inquiry.id, **body},
+            case=names.case(inquiry.id),
+        )
+
     def of_model(self, happened: Promoted | Drifted) -> Note:
         """A promotion that took effect, one that could not, or a drift; the officers hear of it."""
         if isinstance(happened, Drifted):
@@ -287,11 +342,11 @@ class Recorder:
         return Note(f"silent/{rule}/{last_us // HOUR_US}", b"", alert)
 
     def learnt(self, learnt: Learnt) -> bytes:
-        """One lesson, with the model after it."""
+        """One lesson, with the model after it; found by what the model had been taught with it."""
         label = learnt.label
         record = self._record(
             "learn",
-            f"label/{label.event}/{label.source}/{label.known_us}/learn",
+            names.lesson(learnt.taught),
             label.event,
             label.customer,
             label.known_us,
@@ -299,6 +354,8 @@ class Recorder:
                 "label": label.id,
                 "fraud": label.fraud,
                 "source": label.source,
+                "known_us": label.known_us,
+                "before": learnt.before,
                 "model": learnt.model._asdict(),
             },
             case=None,
@@ -324,11 +381,15 @@ def _scored(scored: Scored) -> dict[str, Any]:
             name: repr(value) for name, value in scored.scores.items() if name != scored.model.id
         }
     if scored.factors is not None:
-        body["factors"] = [
-            {
-                name: repr(value) if value.__class__ is float else value
-                for name, value in reason.items()
-            }
-            for reason in scored.factors
-        ]
+        body["factors"] = factors_told(scored.factors)
+    if scored.taught:
+        body["taught"] = scored.taught
     return body
+
+
+def factors_told(factors: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Factors as a record has them: a float is its string."""
+    return [
+        {name: repr(value) if value.__class__ is float else value for name, value in one.items()}
+        for one in factors
+    ]

@@ -6,12 +6,14 @@ crash lost is written again by the replay, from the recorded features.
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import orjson
 
 from flows.walk import Scored, Values
+from risk.events import amount_of
 
 FORMAT = 1
 
@@ -29,6 +31,7 @@ class Row(NamedTuple):
     card: str | None = None
     terminal: str | None = None
     scores: dict[str, float] | None = None
+    paid: list[str | None] | None = None  # amount, currency, kind, sealed payee: to ask about it
 
 
 class Scoreds(Protocol):
@@ -43,10 +46,16 @@ class Scoreds(Protocol):
     def get(self, event: str) -> Row | None:
         """The row of an event, or None."""
 
+    def look(self, event: str) -> Row | None:
+        """The row of an event, or None; it stays as it is."""
 
-def row_of(fact: Scored) -> Row:
-    """The row of a scored event."""
+
+def row_of(fact: Scored, *, with_paid: bool = False) -> Row:
+    """The row of a scored event; ``with_paid`` keeps what a question about it would show."""
     moment = fact.moment
+    paid: list[str | None] | None = None
+    if with_paid and moment.type == "transaction":
+        paid = [str(amount_of(moment)), moment.currency, moment.kind, moment.payee_sealed]
     return Row(
         moment.id,
         moment.time_us,
@@ -58,6 +67,7 @@ def row_of(fact: Scored) -> Row:
         moment.card,
         moment.terminal,
         fact.scores,
+        paid,
     )
 
 
@@ -76,6 +86,9 @@ class MemoryScoreds:
     def get(self, event: str) -> Row | None:
         return self._rows.pop(event, None)
 
+    def look(self, event: str) -> Row | None:
+        return self._rows.get(event)
+
     def has(self, event: str) -> bool:
         """Whether the event was scored and its row not taken yet."""
         return event in self._rows
@@ -86,7 +99,7 @@ class SqliteScoreds:
 
     def __init__(self, folder: Path, name: str, now_us: Callable[[], int], days: int = 180) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._own = folder, folder / f"scored-{name}.db"
+        self._own = folder / f"scored-{name}.db"
         self._now_us, self._keep_us = now_us, days * 86_400_000_000
         self._pending: dict[str, Row] = {}
         self._db = sqlite3.connect(self._own, isolation_level=None, check_same_thread=False)
@@ -98,7 +111,7 @@ class SqliteScoreds:
         )
         self._db.execute("CREATE INDEX IF NOT EXISTS by_time ON scored (time_us)")
         self._db.execute(f"PRAGMA user_version={FORMAT}")
-        self._others: dict[Path, sqlite3.Connection] = {}
+        self._files = ScoredFiles(folder)
         self._commits = 0
 
     def put(self, row: Row) -> None:
@@ -123,15 +136,32 @@ class SqliteScoreds:
 
     def get(self, event: str) -> Row | None:
         pending = self._pending.get(event)
-        if pending is not None:
-            return pending
+        return self._files.get(event) if pending is None else pending
+
+    def look(self, event: str) -> Row | None:
+        return self.get(event)
+
+    def since(self, time_us: int) -> list[Row]:
+        """All rows of events since a time, in order of time; their features are left out."""
+        return self._files.since(time_us)
+
+
+class ScoredFiles:
+    """The rows of all processes' files in a folder, to be read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[Path, sqlite3.Connection] = {}
+
+    def get(self, event: str) -> Row | None:
+        """The row of an event, or None."""
         for path in sorted(self._folder.glob("scored-*.db")):
-            if path not in self._others:
+            if path not in self._open:
                 uri = f"{path.absolute().as_uri()}?mode=ro"
-                self._others[path] = sqlite3.connect(uri, uri=True, check_same_thread=False)
+                self._open[path] = sqlite3.connect(uri, uri=True, check_same_thread=False)
             try:
                 found = (
-                    self._others[path]
+                    self._open[path]
                     .execute("SELECT event, time_us, row FROM scored WHERE event = ?", (event,))
                     .fetchone()
                 )
@@ -141,3 +171,24 @@ class SqliteScoreds:
                 # the first programs wrote neither card nor terminal
                 return Row(found[0], found[1], *orjson.loads(found[2]))
         return None
+
+    def since(self, time_us: int) -> list[Row]:
+        """All rows of events since a time, in order of time; their features are left out."""
+        found: list[Row] = []
+        for path in sorted(self._folder.glob("scored-*.db")):
+            uri = f"{path.absolute().as_uri()}?mode=ro"
+            try:
+                with closing(sqlite3.connect(uri, uri=True)) as db:
+                    for event, at_us, raw in db.execute(
+                        "SELECT event, time_us, row FROM scored WHERE time_us >= ?", (time_us,)
+                    ):
+                        row = Row(event, at_us, *orjson.loads(raw))
+                        found.append(row._replace(features={}, scores=None))
+            except sqlite3.DatabaseError:
+                continue  # another process is just making its file, or lost it
+        return sorted(found, key=lambda row: row.time_us)
+
+    def close(self) -> None:
+        """Close the files."""
+        for db in self._open.values():
+            db.close()

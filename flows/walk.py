@@ -10,6 +10,7 @@ from zlib import crc32
 
 from risk.events import Moment
 from risk.labels import Known
+from risk.seek import Paid
 
 Values = dict[str, int | float | None]
 
@@ -35,7 +36,8 @@ class Scored(NamedTuple):
 
     ``lessons`` is how many the model had learnt by then; ``anomaly`` (0-1000) the second,
     unlabelled opinion: how unlike everything before; ``scores`` what each model said, by id, the
-    champion's among them; ``factors`` why (features/explain.py).
+    champion's among them; ``factors`` why (features/explain.py); ``taught`` names the lessons that
+    the model had learnt since its snapshot (flows/score.py).
     """
 
     moment: Moment
@@ -48,6 +50,7 @@ class Scored(NamedTuple):
     anomaly: int | None = None
     scores: dict[str, float] | None = None
     factors: list[Any] | None = None
+    taught: str = ""
 
 
 class Appointed(NamedTuple):
@@ -75,10 +78,27 @@ class Spoken(NamedTuple):
 
 
 class HeardUntil(NamedTuple):
-    """The answers' stream was read to its end as of this time; one for each shard."""
+    """The answers' stream was read to its end as of this time; one for each shard.
+
+    Over a file it stands before the fact of ``position``.
+    """
 
     shard: int
     until_us: int
+    position: int = -1
+
+
+class Wished(NamedTuple):
+    """A customer should be asked whether these payments are theirs.
+
+    ``why`` is ``after_denial`` (of the event ``about``) or ``review``.
+    """
+
+    customer: str
+    payments: tuple[Paid, ...]
+    why: str
+    about: str | None
+    at_us: int
 
 
 def shard_of(token: str, shards: int) -> int:

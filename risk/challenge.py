@@ -16,13 +16,14 @@ A confirm is worth something only from a binding that is old enough and not froz
 limit only signed. Whoever confirms under duress sees a confirm; the bank gets a ``review``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from risk.binding import Binding, binding_from, may_confirm
+from risk.inquiry import KEPT_US, OPEN, Inquiry, Said, hear
 
 DAY_US = 86_400_000_000
 KEPT_CLOSED_US = 7 * DAY_US
@@ -101,7 +102,8 @@ class Conversation:
     """What is open with one customer, and what closed lately. Changed only by its own shard.
 
     ``frozen`` holds since when a binding's confirms count for nothing (`ALL`: of every binding);
-    ``blocked_us`` since when the customer wants nothing paid; ``duress_us`` the last duress.
+    ``blocked_us`` since when the customer wants nothing paid; ``duress_us`` the last duress;
+    ``inquiries`` what is open about payments made already, ``sought_us`` when that last began.
     """
 
     open: dict[str, Asked] = field(default_factory=dict)
@@ -113,9 +115,14 @@ class Conversation:
     blocked_us: int | None = None
     duress_us: int | None = None
     early: dict[str, list[Any]] = field(default_factory=dict)
+    inquiries: dict[str, Inquiry] = field(default_factory=dict)
+    sought_us: int | None = None
 
     def dump(self) -> bytes:
         """The durable form, with its version."""
+        sought: dict[str, Any] = {} if self.sought_us is None else {"sought": self.sought_us}
+        if self.inquiries:
+            sought["inquiries"] = [one.row() for one in self.inquiries.values()]
         return orjson.dumps(
             {
                 "v": _FORMAT,
@@ -131,6 +138,7 @@ class Conversation:
                 "blocked": self.blocked_us,
                 "duress": self.duress_us,
                 "early": self.early,
+                **sought,
             }
         )
 
@@ -150,6 +158,8 @@ class Conversation:
             blocked_us=kept.get("blocked"),
             duress_us=kept.get("duress"),
             early=kept.get("early", {}),
+            inquiries={row[0]: Inquiry.of_row(row) for row in kept.get("inquiries", ())},
+            sought_us=kept.get("sought"),
         )
 
     def asked_within(self, now_us: int, span_us: int) -> int:
@@ -171,6 +181,49 @@ class Conversation:
         return any(q.event == key for q in self.open.values()) or any(
             row[1] == key for row in self.closed.values()
         )
+
+    def may_be_sought(self, now_us: int, rest_us: int) -> bool:
+        """Whether the customer bears a question that nothing waits for.
+
+        Not while something is open with them, nor within a day of a question about a payment, nor
+        ``rest_us`` after they were sought out, nor while they are blocked or under duress.
+        """
+        if self.blocked_us is not None or self.under_duress(now_us):
+            return False
+        if any(question.expires_us > now_us for question in self.open.values()):
+            return False
+        if self.asked_within(now_us, DAY_US):
+            return False
+        return self.sought_us is None or now_us - self.sought_us >= rest_us
+
+    def inquire(self, inquiry: Inquiry) -> None:
+        """Note an inquiry that was put. Noting the same one twice changes nothing."""
+        self.inquiries = {
+            key: one
+            for key, one in self.inquiries.items()
+            if one.state == OPEN or one.at_us > inquiry.asked_us - KEPT_US
+        }
+        self.sought_us = max(self.sought_us or 0, inquiry.asked_us)
+        self.inquiries.setdefault(inquiry.id, inquiry)
+
+    def hear_of(self, inquiry: Inquiry, answer: Answer, items: Sequence[int], wait_us: int) -> Said:
+        """Apply an answer to an inquiry."""
+        duress = answer.decision == "confirm" and answer.reason == "duress"
+        if duress:
+            self.duress_us = max(self.duress_us or 0, answer.received_us)
+        said = hear(
+            inquiry,
+            answer.decision,
+            items,
+            answer.received_us,
+            binding=answer.binding,
+            binding_wait_us=wait_us,
+            frozen=self._is_frozen(answer.binding),
+            delayed=answer.delayed,
+            duress=duress or self.under_duress(answer.received_us),
+        )
+        self.inquiries[inquiry.id] = said.inquiry
+        return said
 
     def hold(self, key: str, word: list[Any]) -> None:
         """Keep what came before its question: after a crash an answer can overtake it.
