@@ -1,6 +1,7 @@
 """`ringback doctor`: what is wrong, and what to do about it. Each finding is one line."""
 
 import shutil
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,11 @@ _OLD_BEAT_MS = 5_000
 _LEDGER_LAG = 10_000
 
 
-def examine(house: House) -> list[str]:
-    """Look at a data directory and what runs over it; gives findings, none where all is well."""
+def examine(house: House, clock: Callable[[], int] = wall_us) -> list[str]:
+    """Look at a data directory and what runs over it; gives findings, none where all is well.
+
+    ``clock`` gives microseconds since the epoch.
+    """
     found = [*_disk(house.data), *_secrets(house.data), *_texts(house), *_processes(house)]
     found += _cards(house, datetime.now(UTC).date())
     try:
@@ -40,7 +44,7 @@ def examine(house: House) -> list[str]:
         found += [
             *weaknesses(client),
             *_judgement(house, client),
-            *_flow(client),
+            *_flow(client, clock),
             *_ledger(client),
             *_dead(client),
         ]
@@ -150,14 +154,14 @@ def _processes(house: House) -> list[str]:
     ]
 
 
-def _flow(client: "redis.Redis") -> list[str]:
+def _flow(client: "redis.Redis", clock: Callable[[], int]) -> list[str]:
     beats: Any = client.hgetall(names.FLOW_BEAT)
     if not beats:
         return ["no flow has ever told that it walks: see log/flow.log"]
     return [
         f"flow process {number.decode()} is silent for {age} ms: see log/flow.log"
         for number, beat in beats.items()
-        if (age := wall_us() // 1000 - int(beat)) > _OLD_BEAT_MS
+        if (age := clock() // 1000 - int(beat)) > _OLD_BEAT_MS
     ]
 
 

@@ -7,34 +7,37 @@ machine that is nothing, and the bar is the bar.
 """
 
 import asyncio
-import inspect
 import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 PATIENCE = 60.0
 _AGAIN_AFTER = 0.02
 
 
-async def until(
-    look: Callable[[], Awaitable[T]] | Callable[[], T],
-    what: str = "",
-    seconds: float = PATIENCE,
-) -> T:
+async def until(look: Callable[[], Awaitable[T]], what: str = "", seconds: float = PATIENCE) -> T:
     """Give what ``look`` gives as soon as it is true; TimeoutError says what was waited for."""
     end = time.monotonic() + seconds
     while True:
-        told: Any = look()
-        found: T = await told if inspect.isawaitable(told) else told
+        found = await look()
         if found:
             return found
         if time.monotonic() > end:
             name = what or getattr(look, "__qualname__", "what was waited for")
             raise TimeoutError(f"{name}: not within {seconds} s")
         await asyncio.sleep(_AGAIN_AFTER)
+
+
+async def until_true(look: Callable[[], object], what: str = "") -> None:
+    """Return as soon as what ``look`` gives at once is true, as `until` does."""
+
+    async def seen() -> object:
+        return look()
+
+    await until(seen, what)
 
 
 def kept_waiting(pids: tuple[int, ...]) -> float:

@@ -15,11 +15,12 @@ import yaml
 
 from config.settings import HERE
 from flows import doctor
-from flows.doctor import examine
 from flows.live import wall_us
 from flows.parts import House, open_house
 from risk import names
 from tests import servers
+
+NOW_US = wall_us()
 
 
 def _run(house: House, **pids: int) -> None:
@@ -27,7 +28,12 @@ def _run(house: House, **pids: int) -> None:
 
 
 def _beat(client: "redis.Redis", process: int = 0, ago_ms: int = 0) -> None:
-    client.hset(names.FLOW_BEAT, str(process), str(wall_us() // 1000 - ago_ms))
+    client.hset(names.FLOW_BEAT, str(process), str(NOW_US // 1000 - ago_ms))
+
+
+def examine(house: House) -> list[str]:
+    """What the doctor finds at the moment at which these tests play."""
+    return doctor.examine(house, lambda: NOW_US)
 
 
 @pytest.fixture

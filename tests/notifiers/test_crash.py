@@ -14,7 +14,7 @@ from notifiers.client import CustomerClient
 from notifiers.prosody import Prosody
 from tests import servers
 from tests.notifiers import process, stage
-from tests.patience import PATIENCE, Watch, until
+from tests.patience import PATIENCE, Watch, until_true
 
 
 def run(story: Awaitable[None], seconds: float = 5 * PATIENCE) -> None:
@@ -44,7 +44,7 @@ def test_a_killed_chat_server_loses_and_doubles_nothing(
             customer = await flow.bind("ann")
             async with stage.chatting(prosody, "ann") as before:
                 early = [await flow.ask(customer) for _ in range(20)]
-                await until(lambda: len(shown(before)) == 20)
+                await until_true(lambda: len(shown(before)) == 20)
 
                 async def proved() -> bool:
                     sent = await flow.records("outreach.sent")
@@ -56,7 +56,7 @@ def test_a_killed_chat_server_loses_and_doubles_nothing(
             await asyncio.sleep(0.5)
             await asyncio.to_thread(prosody.start)
             async with stage.chatting(prosody, "ann") as after:
-                await until(lambda: set(shown(after)) == {ask["id"] for ask in late})
+                await until_true(lambda: set(shown(after)) == {ask["id"] for ask in late})
                 await asyncio.sleep(1.0)
                 assert set(shown(after).values()) == {1}
                 assert not set(shown(after)) & {ask["id"] for ask in early}
@@ -118,15 +118,15 @@ def test_a_killed_notifier_goes_on_where_it_was(
         try:
             async with stage.Flow(redis_url) as flow, stage.chatting(prosody, "ann") as ann:
                 customer = await flow.bind("ann")
-                await until(lambda: process.leads(log))
+                await until_true(lambda: process.leads(log))
                 first = [await flow.ask(customer) for _ in range(5)]
-                await until(lambda: len(shown(ann)) == 5)
+                await until_true(lambda: len(shown(ann)) == 5)
                 one.kill()
                 one.wait(timeout=PATIENCE)
                 second = [await flow.ask(customer) for _ in range(5)]
                 log.unlink()
                 one = process.start(redis_url, data, prosody.settings, log)
-                await until(lambda: len(shown(ann)) == 10)
+                await until_true(lambda: len(shown(ann)) == 10)
                 assert set(shown(ann)) == {ask["id"] for ask in first + second}
                 question = next(m for m in ann.messages if m.challenge == first[0]["id"])
                 ann.say(stage.BOT_FULL, question.buttons["Confirm"])
@@ -151,27 +151,27 @@ def test_a_stopped_leader_sends_nothing_when_it_goes_on(
         try:
             async with stage.Flow(redis_url) as flow, stage.chatting(prosody, "ann") as ann:
                 customer = await flow.bind("ann")
-                await until(lambda: process.leads(logs[0]))
+                await until_true(lambda: process.leads(logs[0]))
                 two = process.start(redis_url, data, prosody.settings, logs[1])
                 asked = [await flow.ask(customer) for _ in range(3)]
-                await until(lambda: len(shown(ann)) == 3)
+                await until_true(lambda: len(shown(ann)) == 3)
 
                 async def proved() -> bool:
                     return len(await flow.records("outreach.sent")) == 3
 
                 await flow.until(proved)
-                await until(lambda: process.stands_by(logs[1]))
+                await until_true(lambda: process.stands_by(logs[1]))
                 one.send_signal(signal.SIGSTOP)
                 stopped, watch = time.monotonic(), Watch(two.pid)
                 asked += [await flow.ask(customer) for _ in range(5)]
-                await until(lambda: len(shown(ann)) == 8)
+                await until_true(lambda: len(shown(ann)) == 8)
                 taken_over = watch.seconds()
                 assert taken_over <= 5.0, f"the standby took {taken_over:.1f} s"
                 await asyncio.sleep(max(0.0, 10.0 - (time.monotonic() - stopped)))
                 asked += [await flow.ask(customer) for _ in range(5)]
                 one.send_signal(signal.SIGCONT)
                 asked += [await flow.ask(customer) for _ in range(5)]
-                await until(lambda: len(shown(ann)) == 18)
+                await until_true(lambda: len(shown(ann)) == 18)
                 await asyncio.sleep(2.0)
                 assert set(shown(ann).values()) == {1}
                 # The newest leader still has the chat server.
@@ -229,7 +229,7 @@ def test_a_leader_that_freezes_with_the_outbox_locked_is_ended(
         try:
             async with stage.Flow(redis_url) as flow, stage.chatting(prosody, "ann") as ann:
                 customer = await flow.bind("ann")
-                await until(lambda: process.leads(log))
+                await until_true(lambda: process.leads(log))
                 # Stop it again and again until it is caught with the lock in its hands.
                 path = data / "notifier" / "outbox.db"
                 caught = False
@@ -246,7 +246,7 @@ def test_a_leader_that_freezes_with_the_outbox_locked_is_ended(
                 log_two = tmp_path / "two.log"
                 two = process.start(redis_url, data, prosody.settings, log_two)
                 last = await flow.ask(customer)
-                await until(lambda: last["id"] in shown(ann))
+                await until_true(lambda: last["id"] in shown(ann))
                 assert one.poll() == -signal.SIGKILL
         finally:
             for each in (one, two):

@@ -22,7 +22,7 @@ from risk import names
 from tests import servers
 from tests.notifiers import process, stage
 from tests.notifiers.test_crash import end
-from tests.patience import PATIENCE, Watch, until
+from tests.patience import PATIENCE, Watch, until_true
 
 USERS = ("ann", "bob", "cid", "dan")
 RATE = 100
@@ -134,11 +134,11 @@ def test_killed_servers_and_notifiers_lose_and_double_nothing_at_a_hundred_a_sec
         return log
 
     async def kill_leader(standby: Path) -> Path:
-        await until(lambda: process.stands_by(standby))
+        await until_true(lambda: process.stands_by(standby))
         running[-2].kill()
         watch = Watch(running[-1].pid)
         running[-2].wait(timeout=PATIENCE)
-        await until(lambda: process.leads(standby))
+        await until_true(lambda: process.leads(standby))
         took.append(watch.seconds())
         return begin()
 
@@ -165,7 +165,7 @@ def test_killed_servers_and_notifiers_lose_and_double_nothing_at_a_hundred_a_sec
             tasks = [asyncio.create_task(one.live()) for one in customers]
             tasks.append(asyncio.create_task(shard.run()))
             try:
-                await until(lambda: process.leads(first))
+                await until_true(lambda: process.leads(first))
                 logs.append(begin())
                 troubled = asyncio.create_task(trouble())
                 tasks.append(troubled)
