@@ -2,6 +2,8 @@
 // customer signs for it with a passkey (/bind), or the bank's own app hands it to the bank.
 "use strict";
 
+const SERVICE_ANSWERS_WITHIN = 10000;
+
 // Throws an error whose message is one word: unsupported, refused, dismissed, not_set_up, failed.
 async function subscribe() {
   if (!("serviceWorker" in navigator) || !("PushManager" in window) || !("Notification" in window)) {
@@ -16,10 +18,13 @@ async function subscribe() {
   try {
     const registration = await navigator.serviceWorker.register("/sw.js");
     await navigator.serviceWorker.ready;
-    subscription = await registration.pushManager.subscribe({
+    const asked = registration.pushManager.subscribe({
       userVisibleOnly: true,
       applicationServerKey: key,
     });
+    // A browser that can't reach its push service may wait for it without an end.
+    const late = new Promise((_, away) => setTimeout(away, SERVICE_ANSWERS_WITHIN));
+    subscription = await Promise.race([asked, late]);
   } catch {
     throw new Error("failed");
   }
