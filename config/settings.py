@@ -69,6 +69,28 @@ class Models(_Part):
     drift: bool = True
 
 
+class SeekingOut(_Part):
+    """How many customers may be asked about payments made already; 0 a day asks nobody.
+
+    ``reviews`` and ``follow_ups`` (after a denial) are parts of ``per_day``, ``payments`` the most
+    that one is asked about. Nobody is asked twice within ``rest_days``, nor outside of these hours
+    (UTC).
+    """
+
+    per_day: Annotated[int, Field(ge=0)] = 0
+    follow_ups: Annotated[int, Field(ge=0)] = 30
+    reviews: Annotated[int, Field(ge=0)] = 0
+    after_denial: Annotated[int, Field(ge=1, le=10)] = 3
+    payments: Annotated[int, Field(ge=1, le=20)] = 10
+    look_back_days: Annotated[int, Field(ge=1, le=7)] = 7
+    rest_days: Annotated[int, Field(ge=1)] = 7
+    answer_within_hours: Annotated[float, Field(gt=0, le=72)] = 24.0
+    from_hour: Annotated[int, Field(ge=0, le=23)] = 1
+    until_hour: Annotated[int, Field(ge=1, le=24)] = 13
+    popular: Annotated[int, Field(ge=1)] = 500  # a place with more payments is left alone
+    remembered: Annotated[int, Field(ge=1000)] = 200_000  # payments held, about 1 KB each
+
+
 class Xmpp(_Part):
     """Whether Ringback's own Prosody is started, or where the bank's server is.
 
@@ -116,6 +138,7 @@ class Settings(_Part):
     institution: Institution = Institution()
     engine: Engine = Engine()
     models: Models = Models()
+    seeking: SeekingOut = SeekingOut()
     xmpp: Xmpp = Xmpp()
     webhook: Webhook = Webhook()
     # Each channel's own settings under its kind, checked by the channel itself: docs/channels.md.

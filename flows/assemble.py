@@ -32,6 +32,7 @@ from risk.events import Moment
 from risk.policy import BadPolicy, RuleSet, rule_set
 from risk.rule_check import Vocabulary
 from risk.rules import BadRules, Rule, read_rules, vocabulary
+from risk.seek import DAY_US, Seeking
 
 
 def rule_places(data: Path | None = None) -> list[Path]:
@@ -116,6 +117,27 @@ class Parts:
     on_brake: Callable[[str, str], None] = lambda rule, why: None
     seek: SeekStage | None = None
     seeks: Seeks | None = None
+
+
+def seeking_of(settings: Settings) -> Seeking | None:
+    """What the seeking stage may ask; None where it asks nobody."""
+    told = settings.seeking
+    if not told.per_day or settings.mode != "act":
+        return None
+    hour_us = DAY_US // 24
+    return Seeking(
+        per_day=told.per_day,
+        reviews=min(told.reviews, told.per_day),
+        follow_ups=min(told.follow_ups, told.per_day),
+        after_denial=told.after_denial,
+        payments=told.payments,
+        look_back_us=told.look_back_days * DAY_US,
+        rest_us=told.rest_days * DAY_US,
+        from_us=told.from_hour * hour_us,
+        until_us=told.until_hour * hour_us,
+        popular=told.popular,
+        remembered=told.remembered,
+    )
 
 
 def registry_of(data: Path | None = None) -> Registry:

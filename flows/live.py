@@ -28,6 +28,7 @@ from flows.effects import Note, RedisEffects
 from flows.errors import BadSettings
 from flows.fraud import fraud
 from flows.inlets import RedisInlet
+from flows.inquire import Seeks
 from flows.judgement import Bench, Watching, read_lists, refused, stored
 from flows.lessons import Lessons
 from flows.outlet import Watch, nobody
@@ -38,6 +39,7 @@ from flows.redis_state import RedisStore
 from flows.score import Drifted, Learnt, Promoted, Snapshots
 from flows.scored import SqliteScoreds
 from flows.secrets import Secrets
+from flows.seek import SeekStage
 from risk import names
 from risk.events import Moment
 from risk.policy import RuleSet
@@ -234,6 +236,8 @@ def run_flow(
         wall_us,
         settings.engine.batch,
     )
+    seeking = assemble.seeking_of(settings)
+    within_us = int(settings.seeking.answer_within_hours * 3_600_000_000)
     store = RedisStore(wait(redis_url), generation)
     parts = assemble.Parts(
         inlet=inlet,
@@ -251,6 +255,8 @@ def run_flow(
         told=told,
         publish=publish,
         on_brake=_demoting(wait(redis_url), data, known, recorder),
+        seek=None if seeking is None else SeekStage(seeking, scoreds.since),
+        seeks=None if seeking is None else Seeks(seeking.rest_us, within_us),
     )
     stages = assemble.stages(settings, bench, parts)
     inlet.ahead = Prefetch(stages, store)
