@@ -3,7 +3,8 @@
     XREAD BLOCK rb:audit <stored id>  ->  one commit  ->  SET rb:audit:durable <last id>, XREAD
 
 While one commit waits for the disk the next records gather: that is the whole group commit. What
-has gathered comes in the turn that sets the mark. The
+has gathered comes in the turn that sets the mark. Where only a few came, more are on their way:
+they are waited for by `GATHER_SECONDS`, since a commit costs as much as several records. The
 position lies in the ledger's transaction, so what was committed is never taken twice, and what
 was not is read again. The stream is trimmed below the durable mark only.
 
@@ -27,12 +28,15 @@ FIELD = b"records"
 MARK = "rb:audit:durable"
 READ_ENTRIES = 512
 BLOCK_MS = 250
+GATHER_SECONDS = 0.005
+FEW_ENTRIES = 64
 LEAF = "rb:leaf:"
 LEAF_SECONDS = 3600
 TRIM_EVERY = 1.0
 WAIT_LONGEST = 1.0
 
 StreamId = tuple[int, int]
+Entry = tuple[bytes, dict[bytes, bytes]]
 
 
 class Taker(Protocol):
@@ -60,7 +64,7 @@ class Inlet:
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=5.0)
         self._ledger = ledger
         self._trimmed = 0.0
-        self._gathered: Any = None
+        self._gathered: list[Entry] = []
 
     def check(self, *, recover: bool = False) -> None:
         """Compare both ends. Refused: RedisBehindLedger, LedgerBehindRedis.
@@ -122,13 +126,16 @@ class Inlet:
     def step(self, block_ms: int = BLOCK_MS) -> int:
         """One read, one commit, one mark; how many stream entries were taken."""
         self._ledger.tick()
-        answer, self._gathered = self._gathered, None
-        if not answer:
+        entries, self._gathered = self._gathered, []
+        if not entries:
             position: Any = {STREAM: self._ledger.stream_id}
-            answer = self._redis.xread(position, count=READ_ENTRIES, block=block_ms)
-        if not answer:
+            entries = _entries(self._redis.xread(position, count=READ_ENTRIES, block=block_ms))
+        if not entries:
             return 0
-        entries = answer[0][1] if isinstance(answer, list) else next(iter(answer.values()))[0]
+        if len(entries) < FEW_ENTRIES:
+            time.sleep(GATHER_SECONDS)
+            after: Any = {STREAM: entries[-1][0]}
+            entries += _entries(self._redis.xread(after, count=READ_ENTRIES))
         records: list[Any] = []
         for entry_id, fields in entries:
             records += self._read(entry_id.decode(), fields)
@@ -142,12 +149,14 @@ class Inlet:
         self._redis.close()
 
     def _tell(self, last: str) -> None:
-        """Move the mark; whoever sees it there finds the hashes of the outcomes below it."""
-        pipe = self._redis.pipeline(transaction=True)
+        """Move the mark, after the hashes of the outcomes below it; read what has gathered."""
+        pipe = self._redis.pipeline(transaction=False)
         for event, leaf in self._ledger.outcomes.items():
             pipe.set(LEAF + event, leaf, ex=LEAF_SECONDS)
         pipe.set(MARK, last)
-        pipe.execute()
+        after: Any = {STREAM: last}
+        pipe.xread(after, count=READ_ENTRIES)
+        self._gathered = _entries(pipe.execute()[-1])
 
     def _read(self, entry_id: str, fields: dict[bytes, bytes]) -> list[Any]:
         raw = fields.get(FIELD, b"")
@@ -169,13 +178,20 @@ class Inlet:
             self._redis.xtrim(STREAM, minid=last, approximate=True)  # `last` itself stays
 
     def _wait_for_redis(self, stop: threading.Event, pause: float) -> None:
-        self._gathered = None
+        self._gathered = []
         if stop.wait(pause):
             return
         try:
             self.check()
         except (redis.ConnectionError, redis.TimeoutError):
             return
+
+
+def _entries(answer: Any) -> list[Entry]:
+    """The entries of one stream, in either shape that the client may give them."""
+    if not answer:
+        return []
+    return list(answer[0][1] if isinstance(answer, list) else next(iter(answer.values()))[0])
 
 
 def parse_id(text: str | bytes) -> StreamId:
