@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,20 @@ def stream_position(data_dir: Path | str) -> str:
     except NotInLedger:
         return "0-0"
     return "0-0" if row is None else str(row[0])
+
+
+@contextmanager
+def by_rid(data_dir: Path | str) -> Iterator[Callable[[str], Leaf | None]]:
+    """Look up leaves by their rid, one after the other; None where there is no such record."""
+    with _reading(data_dir) as db:
+
+        def look(rid: str) -> Leaf | None:
+            row = db.execute(
+                "SELECT leaf FROM rids JOIN records USING (position) WHERE rid = ?", (rid,)
+            ).fetchone()
+            return None if row is None else json.loads(row[0])
+
+        yield look
 
 
 def record_position(data_dir: Path | str, rid: str) -> tuple[str, int]:

@@ -1,24 +1,31 @@
 """Would the same be decided again? A decision rebuilt from the record alone, beside the recorded.
 
-From the ledger come the event, its features, the model's word, what was known of the customer, the
-set (its bytes lie there in parts) and the lists, as far as they had been changed by then. Nothing
-is taken from Redis or from the files.
+From the ledger come the event, its features, what was known of the customer, the set (its bytes lie
+there in parts) and the lists, as far as they had been changed by then. The score is given anew by
+the model as it was then (flows/model_then.py). ``anomaly`` alone is taken as it is on record: that
+opinion learns from every event. Nothing is taken from Redis or from the rule files.
 """
 
 import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from audit import read
-from flows.errors import FlowError
+from flows.assemble import known_names, registry_of
 from flows.judgement import of_document, rates_of
+from flows.model_then import ModelsThen, NotRebuilt, recorded_values
+from flows.records import factors_told
+from flows.score import Snapshots, score_of
+from flows.scored import ScoredFiles
+from flows.walk import Values
 from risk.brakes import Tripped
 from risk.challenge import Asked, Conversation
 from risk.events import Moment, moment, parse_us
@@ -26,12 +33,24 @@ from risk.lists import Lists
 from risk.policy import Bar, Judged, RuleSet, braked, judge, opinions_of
 from risk.rule_check import Vocabulary
 
+if TYPE_CHECKING:
+    from features.model import Model  # River takes a second to import
+
 _HOUR_US = 3_600_000_000
 COMPARED = ("decision", "reasons", "tags", "points")
+RECORDED = ("features", "customer", "anomaly")
 
 
-class NotRebuilt(FlowError):
-    """A record that a decision can't be rebuilt without: which, and why it isn't there."""
+class Rebuilt(NamedTuple):
+    """A judgement made again, and the recorded decision; ``spoken`` is the model's word again.
+
+    ``spoken`` is None where the score was taken as it is on record.
+    """
+
+    judged: Judged
+    decision: Mapping[str, Any]
+    score: Mapping[str, Any]
+    spoken: Mapping[str, Any] | None
 
 
 class Kept:
@@ -77,8 +96,8 @@ def _order(version: str) -> tuple[int, int]:
     return int(time), int(place)
 
 
-def rebuilt(records: Sequence[Mapping[str, Any]], kept: Kept) -> tuple[Judged, dict[str, Any]]:
-    """The judgement of an event from its records, and the recorded decision."""
+def rebuilt(records: Sequence[Mapping[str, Any]], kept: Kept, models: ModelsThen | None) -> Rebuilt:
+    """The judgement of an event from its records; without ``models`` by the score on record."""
     found = {str(one["kind"]): one for one in records if "/late" not in str(one["rid"])}
     for kind in ("event.in", "features", "score", "decision"):
         if kind not in found:
@@ -94,23 +113,41 @@ def rebuilt(records: Sequence[Mapping[str, Any]], kept: Kept) -> tuple[Judged, d
     rules = replace(rules, lists=kept.lists(recorded["rule_set"]["lists"]))
     rules = rules.without(frozenset(given.get("demoted", ())))
     event = _moment(found["event.in"], rules, late=given["late"])
-    features = {
-        name: float(value) if isinstance(value, str) else value
-        for name, value in found["features"]["body"]["values"].items()
-    }
+    features = recorded_values(found["features"]["body"]["values"])
+    spoken = None
+    if models is not None and "taught" in score:
+        spoken = _spoken(models.at(score["model"], score["taught"]), features, score)
+    said = {**score, **(spoken or {})}
+    bar = given["bar"]
     now_us = parse_us(given["now"])
     judged = judge(
         event,
         features,
-        opinions_of(score["score"], recorded["anomaly"], _factors(score), rules.docket),
+        opinions_of(said["score"], recorded["anomaly"], _factors(said), rules.docket),
         rules,
         _conversation(given, now_us),
         now_us,
-        given["lessons"],
-        None if given["bar"] is None else Bar(*map(float, given["bar"])),
+        said.get("lessons", given["lessons"]),
+        None if bar is None else Bar(float(said["probability"]), float(bar[1])),
     )
     tripped = [Tripped(*row) for row in given.get("tripped", ())]
-    return braked(judged, tripped) if tripped else judged, dict(recorded)
+    judged = braked(judged, tripped) if tripped else judged
+    return Rebuilt(judged, recorded, {**score, "lessons": given["lessons"]}, spoken)
+
+
+def _spoken(model: "Model", features: Values, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model says of these features, as a record has it."""
+    from features.explain import reasons
+
+    probability, factors = model.tell_one(features)
+    told: dict[str, Any] = {
+        "score": score_of(probability),
+        "probability": repr(probability),
+        "lessons": model.lessons,
+    }
+    if "factors" in recorded:
+        told["factors"] = factors_told(reasons(factors, features))
+    return told
 
 
 def _factors(score: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -148,19 +185,22 @@ def _conversation(given: Mapping[str, Any], now_us: int) -> Conversation:
     return made
 
 
-def differences(judged: Judged, recorded: Mapping[str, Any]) -> list[str]:
+def differences(again: Rebuilt) -> list[str]:
     """What is otherwise than recorded, in words; empty where all is the same."""
+    judged, recorded = again.judged, again.decision
     shown = recorded.get("would", recorded)
-    again: dict[str, Any] = {
+    now: dict[str, Any] = {
         "decision": judged.outcome,
         "reasons": judged.reasons,
         "tags": list(judged.tags) or None,
         "points": judged.points or None,
     }
+    pairs = [(name, _told(recorded, shown, name), now[name]) for name in COMPARED]
+    pairs += [(name, again.score[name], said) for name, said in (again.spoken or {}).items()]
     return [
-        f"{name}: recorded {_told(recorded, shown, name)!r}, now {again[name]!r}"
-        for name in COMPARED
-        if _told(recorded, shown, name) != orjson.loads(orjson.dumps(again[name]))
+        f"{name}: recorded {was!r}, now {said!r}"
+        for name, was, said in pairs
+        if was != orjson.loads(orjson.dumps(said))
     ]
 
 
@@ -176,7 +216,6 @@ def configured(data: Path) -> list[dict[str, Any]]:
 
 def replay_case(args: Sequence[str], data: Path) -> int:
     """`ringback case replay EVENT`: decide again from the record; status 1 where it differs."""
-    from flows.assemble import known_names
     from flows.parts import edge_of, open_house
     from flows.reading import put_first
 
@@ -185,20 +224,58 @@ def replay_case(args: Sequence[str], data: Path) -> int:
     parser.add_argument("--data", type=Path, default=data, help="The data directory.")
     parser.add_argument("--purpose", default="", help="Why it is read; goes on record.")
     parser.add_argument("--json", action="store_true", help="One JSON object.")
+    parser.add_argument(
+        "--recorded-score", action="store_true", help="Take the score as it is on record."
+    )
     chosen = parser.parse_args(args)
     house = open_house(chosen.data)
     event = edge_of(house).id_of(chosen.event.removeprefix("case-"))
     put_first(house, "access.read", {"what": "case", "which": event, "purpose": chosen.purpose})
     kept = Kept(configured(house.data), known_names(house.settings, house.data))
-    judged, recorded = rebuilt(read.event_records(house.data, event), kept)
-    differ = differences(judged, recorded)
+    records = read.event_records(house.data, event)
+    with models_then(house.data) as models:
+        again = rebuilt(records, kept, None if chosen.recorded_score else models)
+    differ = differences(again)
+    parts = _parts(again)
     if chosen.json:
-        told = {"event": event, "decision": judged.outcome, "differences": differ}
-        sys.stdout.write(json.dumps({**told, "set": recorded["policy_sha256"]}) + "\n")
-    else:
-        decided = recorded["decided"]
-        codes = ", ".join(reason["code"] for reason in judged.reasons) or "no reason"
-        sys.stdout.write(f"{judged.outcome} ({codes}), as of {decided}\n")
-        for one in differ or ["The same again, from the record alone."]:
-            sys.stdout.write(f"  {one}\n")
+        told = {"event": event, "decision": again.judged.outcome, "differences": differ, **parts}
+        told["set"] = again.decision["policy_sha256"]
+        sys.stdout.write(json.dumps(told) + "\n")
+        return 1 if differ else 0
+    codes = ", ".join(reason["code"] for reason in again.judged.reasons) or "no reason"
+    decided = again.decision["decided"]
+    sys.stdout.write(f"{again.judged.outcome} ({codes}), as of {decided}\n")
+    for name, said in parts.items():
+        sys.stdout.write(f"  {name}: {'; '.join(said)}\n")
+    for one in differ or ["The same again, from the record alone."]:
+        sys.stdout.write(f"  {one}\n")
     return 1 if differ else 0
+
+
+@contextmanager
+def models_then(data: Path) -> Iterator[ModelsThen]:
+    """The models of a data directory as they were."""
+    scored = ScoredFiles(data / "scored")
+
+    def features(event: str) -> Values | None:
+        row = scored.get(event)
+        return None if row is None else row.features
+
+    try:
+        with read.by_rid(data) as look:
+            yield ModelsThen(look, Snapshots(data / "models"), registry_of(data).load, features)
+    finally:
+        scored.close()
+
+
+def _parts(again: Rebuilt) -> dict[str, list[str]]:
+    """What was made again, and what was taken as it is on record."""
+    mark, rules = again.score["model"], again.decision["rule_set"]
+    score = f"score (by {mark['id']} {mark['version']})"
+    made = [
+        f"rules and policy (set {again.decision['policy_sha256'][:12]})",
+        f"lists (as of {rules['lists'] or 'the beginning'})",
+    ]
+    if again.spoken is None:
+        return {"rebuilt": made, "recorded": [*RECORDED, score]}
+    return {"rebuilt": [score, *made], "recorded": list(RECORDED)}

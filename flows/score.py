@@ -3,6 +3,8 @@
 Score before learn: a label that comes in never changes a score that was asked for before it. The
 champion lies in the cut whole. Snapshots are files named by the SHA-256 of their bytes;
 ``version`` is ``<first 12 digits>+<n>``: load the file, learn the n lessons since, and you have it.
+Which lessons, in which order: ``taught`` is a hash over them, a link for each, and each link is on
+record (flows/model_then.py walks them back).
 
 Challengers (flows/shadows.py) say beside it what they would have said. Which model's word counts
 changes where an `Appointed` walks by, here in the stream: a crash reads it again at its place
@@ -28,6 +30,7 @@ from risk.labels import Known
 LESSONS_A_SNAPSHOT = 5_000
 EVENTS_AN_OPINION = 5_000
 PUBLISH_EVERY_NS = 1_000_000_000
+_LINK = 20  # hex digits: 80 bits
 log = logging.getLogger("ringback.model")
 
 
@@ -70,10 +73,12 @@ class Drifted(NamedTuple):
 
 
 class Learnt(NamedTuple):
-    """One lesson, for the journal."""
+    """One lesson, for the journal: what the model had been taught ``before`` it, and with it."""
 
     label: Known
     model: ModelMark
+    before: str
+    taught: str
 
 
 class Kept(NamedTuple):
@@ -87,6 +92,23 @@ class Kept(NamedTuple):
     shadows: tuple[ShadowKept, ...] = ()
     watch: bytes | None = None
     former: str | None = None
+    taught: str = ""
+
+
+def untaught(sha256: str) -> str:
+    """What a model has been taught since a snapshot, before the first lesson: the chain's start."""
+    return sha256[:_LINK]
+
+
+def taught_by(before: str, event: str, source: str, known_us: int, *, fraud: bool) -> str:
+    """What a model has been taught after one more lesson: the next link of the chain."""
+    told = f"{before}\n{event}\n{source}\n{known_us}\n{int(fraud)}"
+    return hashlib.sha256(told.encode()).hexdigest()[:_LINK]
+
+
+def score_of(probability: float) -> int:
+    """A probability as a score from 0 to 1000."""
+    return min(1000, max(0, round(probability * 1000)))
 
 
 class Snapshots:
@@ -155,7 +177,9 @@ class Scoring:
         watch: Callable[[bytes | None], Watch] | None = None,
         told: "Callable[[list[Promoted | Drifted]], None]" = nobody,
         publish: Callable[[dict[str, Any]], None] = nobody,
+        lessons_a_snapshot: int = LESSONS_A_SNAPSHOT,
     ) -> None:
+        self.lessons_a_snapshot = lessons_a_snapshot
         self.new, self.load, self.snapshots = new, load, snapshots
         self.journal, self.tick_ns, self.sequenced = journal, tick_ns, sequenced
         self.opinion = opinion
@@ -181,11 +205,15 @@ class ModelLogic(StatefulBatchLogic[Fact, Scored, Kept]):
             self._model = stage.new()
             self._raw, self._dumped = dumped(self._model, stage.tick_ns)
             self._sha256 = stage.snapshots.keep(self._model.id, self._raw)
-            self._since, self._next = 0, 0
+            self._since, self._next, self._taught = 0, 0, untaught(self._sha256)
         else:
             self._model = stage.load(kept.model)
             self._raw, self._sha256 = kept.model, kept.sha256
             self._since, self._next = kept.since, kept.next_position
+            self._taught = kept.taught
+            if not self._taught:  # a cut of before the chain: it begins here
+                self._sha256 = stage.snapshots.keep(self._model.id, kept.model)
+                self._since, self._taught = 0, untaught(self._sha256)
             self._dumped = Dumped(len(kept.model), 0)
         self._waiting: list[tuple[int, Any]] = []
         self._mark = self._marked()
@@ -242,7 +270,7 @@ class ModelLogic(StatefulBatchLogic[Fact, Scored, Kept]):
     def _unlike(self, features: Values) -> int | None:
         if self._opinion is None:
             return None
-        anomaly = min(1000, max(0, round(self._opinion.score_one(features) * 1000)))
+        anomaly = score_of(self._opinion.score_one(features))
         self._opinion.learn_one(features)
         self._seen += 1
         if self._seen % EVENTS_AN_OPINION == 0:
@@ -294,7 +322,7 @@ class ModelLogic(StatefulBatchLogic[Fact, Scored, Kept]):
             probability, found = self._model.tell_one(features)
             factors = stage.reasons(found, features)
         anomaly = self._unlike(features)
-        score = min(1000, max(0, round(probability * 1000)))
+        score = score_of(probability)
         if self._watch is not None and fact.moment.type == "transaction" and not fact.moment.late:
             self._look(fact, score)
         scores = {self._model.id: probability}
@@ -312,6 +340,7 @@ class ModelLogic(StatefulBatchLogic[Fact, Scored, Kept]):
             anomaly,
             scores,
             factors,
+            self._taught,
         )
 
     def _look(self, fact: Described, score: int) -> None:
@@ -338,6 +367,7 @@ class ModelLogic(StatefulBatchLogic[Fact, Scored, Kept]):
         self._shadows[self._model.id], self._former = former, self._model.id
         self._model, self._raw = shadow.model, shadow.store()
         self._sha256, self._dumped, self._since = shadow.sha256, shadow.dumped, 0
+        self._taught = untaught(self._sha256)
         self._mark = self._marked()
         if self._watch is not None:
             self._watch.forget_score(order.approved_us)
@@ -349,14 +379,19 @@ class ModelLogic(StatefulBatchLogic[Fact, Scored, Kept]):
         self._model.learn_one(label.features, label.fraud)
         for shadow in self._shadows.values():
             shadow.learn(label)
+        before = self._taught
+        self._taught = taught_by(
+            before, label.event, label.source, label.known_us, fraud=label.fraud
+        )
+        learnt = self._taught
         self._since += 1
         self._raw = None
-        if self._since >= LESSONS_A_SNAPSHOT:
+        if self._since >= self._stage.lessons_a_snapshot:
             self._raw, self._dumped = dumped(self._model, self._stage.tick_ns)
             self._sha256 = self._stage.snapshots.keep(self._model.id, self._raw)
-            self._since = 0
+            self._since, self._taught = 0, untaught(self._sha256)
         self._mark = self._marked()
-        return Learnt(label, self._mark)
+        return Learnt(label, self._mark, before, learnt)
 
     def snapshot(self) -> Kept:
         if self._raw is None:
@@ -366,7 +401,15 @@ class ModelLogic(StatefulBatchLogic[Fact, Scored, Kept]):
         watch = None if self._watch is None else self._watch.dump()
         self._publish()
         return Kept(
-            self._raw, self._sha256, self._since, self._next, opinion, shadows, watch, self._former
+            self._raw,
+            self._sha256,
+            self._since,
+            self._next,
+            opinion,
+            shadows,
+            watch,
+            self._former,
+            self._taught,
         )
 
     def _publish(self) -> None:

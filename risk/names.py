@@ -123,3 +123,13 @@ def reply(gateway: str) -> str:
 def case(event: str) -> str:
     """The case that an event's records belong to."""
     return f"case-{event}"
+
+
+def lesson(taught: str) -> str:
+    """The rid of a lesson's record, by what the model had been taught with it."""
+    return f"learn/{taught}"
+
+
+def scored(event: str, record: str, *, late: bool = False) -> str:
+    """The rid of a record that an event's scoring makes; ``late``: after the fail policy's word."""
+    return f"event/{event}/{record}{'/late' if late else ''}"

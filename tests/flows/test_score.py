@@ -159,10 +159,9 @@ def _play(logic: ModelLogic, chance: random.Random, count: int) -> list[Scored]:
 
 @pytest.mark.parametrize("cut", [0, 1, 7, 40])
 def test_a_resumed_model_gives_the_same_version_and_the_same_scores(
-    cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cut: int, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(score, "LESSONS_A_SNAPSHOT", 5)
-    stage = _stage(tmp_path)
+    stage = _stage(tmp_path, lessons_a_snapshot=5)
     through, resumed = stage.logic(None), stage.logic(None)
     _play(through, random.Random(1), cut)
     _play(resumed, random.Random(1), cut)
@@ -172,12 +171,9 @@ def test_a_resumed_model_gives_the_same_version_and_the_same_scores(
     assert through.snapshot() == resumed.snapshot()
 
 
-def test_a_version_is_a_stored_file_and_the_lessons_since(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(score, "LESSONS_A_SNAPSHOT", 5)
+def test_a_version_is_a_stored_file_and_the_lessons_since(tmp_path: Path) -> None:
     journal: list[Learnt] = []
-    logic = _stage(tmp_path, journal.extend).logic(None)
+    logic = _stage(tmp_path, journal.extend, lessons_a_snapshot=5).logic(None)
     for number in range(13):
         logic.on_batch([_label(number % 3 == 0, number)])
         ((scored,), _) = logic.on_batch([_event()])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.scored import MemoryScoreds, Row, SqliteScoreds, row_of
+from flows.scored import MemoryScoreds, Row, ScoredFiles, SqliteScoreds, row_of
 from tests.flows.facts import NOON_US, scored
 
 DAY_US = 86_400_000_000
@@ -89,10 +89,11 @@ def test_reading_changes_no_file_of_another_process(tmp_path: Path) -> None:
     other = _store(tmp_path, "1")
     other.put(_row())
     other.commit()
-    mine = _store(tmp_path, "0")
-    mine.get("p-1")
+    files = ScoredFiles(tmp_path)
+    assert files.get("p-1") == _row()
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        mine._others[tmp_path / "scored-1.db"].execute("DELETE FROM scored")
+        files._open[tmp_path / "scored-1.db"].execute("DELETE FROM scored")
+    files.close()
 
 
 def test_rows_older_than_they_are_kept_go(tmp_path: Path) -> None:
