@@ -21,11 +21,11 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gateway.answers import Answers, Given
 from gateway.callers import json_of
@@ -44,6 +44,7 @@ from risk.signed import Unsigned
 
 COOKIE = "rb_challenge"
 SETTLE_SECONDS = 2.0
+HELD_MS = 2_000
 _IN_VAIN = {
     "unsigned": (
         "signature_needed",
@@ -64,7 +65,8 @@ _DAY_SECONDS = 86_400
 class WebAnswer(BaseModel):
     """What the page sends: a confirm or a deny with its reason, and a passkey's word for it.
 
-    A confirm may say ``duress``; what is signed is the confirm.
+    A confirm may say ``duress``; what is signed is the confirm. ``held`` is for how many
+    milliseconds its button was pressed: of whom has a duress word, a long press says the same.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
@@ -72,6 +74,7 @@ class WebAnswer(BaseModel):
     decision: Literal["confirm", "deny"]
     reason: Literal["not_me", "cancel", "duress"] | None = None
     assertion: dict[str, Any] | None = None
+    held: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _a_reason_is_for_a_deny(self) -> "WebAnswer":
@@ -216,7 +219,7 @@ class Challenges:
         given = Given(
             ask=asked.ask,
             decision=answer.decision,
-            reason=answer.reason,
+            reason=await self._reason(answer, asked.ask["customer"]),
             channel="web",
             binding=await self._page_binding(asked.ask["customer"]),
             session=(asked.session or b"").decode()[:16],
@@ -236,6 +239,13 @@ class Challenges:
             raise await self._answers.refuse(
                 asked.ask, refused, raw, "web", self._clock()
             ) from refused
+
+    async def _reason(self, answer: WebAnswer, customer: str) -> str | None:
+        """The reason of an answer; asked of Redis for all alike, so that it takes as long."""
+        agreed = await self._turns.ask("EXISTS", names.duress(customer))
+        if answer.decision == "confirm" and agreed and answer.held >= HELD_MS:
+            return "duress"
+        return answer.reason
 
     async def post_signed(self, request: web.Request) -> web.Response:
         """``POST …/signed {jws}``: an answer that a device key of the customer has signed."""
