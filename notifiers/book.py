@@ -36,6 +36,7 @@ class Asked:
     leaf: str = ""
     sealed: dict[str, str] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
+    payees: tuple[Payee, ...] = ()  # of an inquiry's payments
 
     @property
     def is_open(self) -> bool:
@@ -64,6 +65,10 @@ class Book:
     def open_of(self, customer: str) -> list[Asked]:
         """Give a customer's open questions, oldest first."""
         return [asked for asked in self.of(customer) if asked.is_open]
+
+    def held_of(self, customer: str) -> list[Asked]:
+        """Give those of them on which a payment waits, oldest first: no inquiries."""
+        return [asked for asked in self.open_of(customer) if not asked.ask.about]
 
     def all_open(self) -> Iterator[Asked]:
         return (asked for asked in self._by_id.values() if asked.is_open)

@@ -114,7 +114,16 @@ class Composer:
             expires=ask.expires,
         )
 
+    def _inquire(self, asked: Asked) -> Composed:
+        """About payments made already: text alone, no page, and buttons where it is one payment."""
+        wording, ask = self._wording, asked.ask
+        said = wording.inquiry(asked.language, asked.zone, ask, asked.payees, asked.code)
+        buttons = wording.buttons(asked.language, asked.code) if len(ask.about) == 1 else ()
+        return Composed(replace(self._common(asked, said.text, ""), buttons=buttons), said)
+
     def _ask(self, asked: Asked) -> Composed:
+        if asked.ask.about:
+            return self._inquire(asked)
         wording, ask = self._wording, asked.ask
         page = self._page(ask.id)
         said = wording.asked(
@@ -136,6 +145,9 @@ class Composer:
         wording, ask, closing = self._wording, asked.ask, asked.closed
         if closing is None:
             raise ValueError(f"{ask.id}: needed its end to say it")
+        if ask.about:
+            said = wording.inquired(asked.language, asked.zone, ask, closing)
+            return Composed(replace(self._common(asked, said.text, ""), kind="close"), said)
         said = wording.closed(asked.language, asked.zone, ask, asked.payee, closing, asked.leaf)
         notice = wording.sealed(asked.language, asked.zone, ask, closing=closing).text
         common = self._common(asked, said.text, notice)

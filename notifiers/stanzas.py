@@ -76,15 +76,13 @@ def _ask(outgoing: Outgoing, sender: str, commands_at: str) -> ET.Element:
     about = {"id": outgoing.challenge, "expires": outgoing.expires}
     if not outgoing.amount:  # its content is for the own client alone
         _seal(ET.SubElement(root, f"{{{CHALLENGE}}}challenge", about), outgoing)
+        _responses(root, outgoing)  # an inquiry's; sealed content has none
         return root
     own = ET.SubElement(root, f"{{{CHALLENGE}}}challenge", about | {"bind": outgoing.bind})
     amount = ET.SubElement(own, f"{{{CHALLENGE}}}amount", {"currency": outgoing.currency})
     amount.text = legal(outgoing.amount)
     ET.SubElement(own, f"{{{CHALLENGE}}}payee").text = legal(outgoing.payee)
-    for button in outgoing.buttons:
-        ET.SubElement(
-            root, f"{{{RESPONSES}}}response", {"value": button.value, "label": button.label}
-        )
+    _responses(root, outgoing)
     query = ET.SubElement(root, f"{{{DISCO_ITEMS}}}query", {"node": COMMANDS})
     for decision, button in zip(("confirm", "deny"), outgoing.buttons, strict=False):
         node = f"{decision}#{outgoing.challenge}"
@@ -94,6 +92,13 @@ def _ask(outgoing: Outgoing, sender: str, commands_at: str) -> ET.Element:
             {"jid": commands_at, "node": node, "name": button.label},
         )
     return root
+
+
+def _responses(root: ET.Element, outgoing: Outgoing) -> None:
+    for button in outgoing.buttons:
+        ET.SubElement(
+            root, f"{{{RESPONSES}}}response", {"value": button.value, "label": button.label}
+        )
 
 
 def _close(outgoing: Outgoing, sender: str) -> ET.Element:

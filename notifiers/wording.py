@@ -166,6 +166,51 @@ class Wording:
             return _said(texts, ("close",), values)
         return _said(texts, ("close", "leaf"), values | {"leaf": short_leaf(leaf)})
 
+    def inquiry(
+        self, language: str, zone: str, ask: Ask, payees: Sequence[Payee], code: str
+    ) -> Said:
+        """Write the question about payments made already, a line each."""
+        texts = self._inquiring(language)
+        lines = []
+        for number, (paid, payee) in enumerate(zip(ask.about, payees, strict=True), 1):
+            kinds = texts.raw["kinds"]
+            values = {
+                "number": str(number),
+                "kind": kinds.get(paid["kind"], kinds["other"]),
+                "amount": amount(texts, paid["amount"], paid["currency"]),
+                "payee": payee_words(texts, payee),
+                "at": _time(texts, "time", zone, parse_time(paid["time"])),
+            }
+            lines.append(_fill(str(texts.raw["inquired_payment"]), values))
+        values = self._of_inquiry(texts, zone, ask) | {"list": "\n".join(lines), "code": code}
+        return _said(texts, ("inquire",), values)
+
+    def inquired(self, language: str, zone: str, ask: Ask, closing: Closing) -> Said:
+        """Write what stands in its place once it is closed. No code and no payment is in it."""
+        texts = self._inquiring(language)
+        results = texts.raw["inquire_results"]
+        at = _time(texts, "clock", zone, parse_time(closing.at))
+        result = _fill(results.get(closing.state, results["other"]), {"at": at})
+        return _said(
+            texts, ("inquire_close",), self._of_inquiry(texts, zone, ask) | {"result": result}
+        )
+
+    def which(self, language: str, code: str) -> str:
+        """Ask again for the number of the payment that is not the customer's."""
+        texts = self._inquiring(language)
+        values = {"institution": self.house.name(texts.language), "code": code}
+        return _said(texts, ("say.which",), values).text
+
+    def _inquiring(self, language: str) -> Texts:
+        """The texts for inquiries; a file of before them leaves that to the default language."""
+        texts = self.texts(language)
+        return texts if "inquire" in texts.raw else self._texts[DEFAULT_LANGUAGE]
+
+    def _of_inquiry(self, texts: Texts, zone: str, ask: Ask) -> dict[str, str]:
+        about = self._about(texts, zone, ask, Payee("", ""))
+        kept = {"institution", "callback", "purpose", "expires", "asked", "reference"}
+        return {name: value for name, value in about.items() if name in kept}
+
     def say(self, language: str, what: str, **values: str) -> str:
         """Write a short reply; `values` are already in the customer's words."""
         texts = self.texts(language)
