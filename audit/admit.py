@@ -79,7 +79,12 @@ def refusal(record: Any, rid: str | None, why: str) -> tuple[str, Record]:
 def encode_leaf(leaf: Record) -> bytes:
     """A leaf in the one spelling; RecordRefused where JSON has no word for something in it."""
     try:
-        return orjson.dumps(leaf, option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(leaf, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
+    except orjson.JSONEncodeError:
+        pass
+    try:  # an integer is out of range: as its string
+        settled_leaf = {key: plain(value) for key, value in leaf.items()}
+        return orjson.dumps(settled_leaf, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError as error:
         raise RecordRefused(f"the record is no JSON: {error}") from error
 

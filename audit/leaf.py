@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]
 from typing import Any, NoReturn
@@ -48,6 +48,9 @@ REQUIRED = (
 )
 OPTIONAL = ("sig", "strength")
 
+#: What stands in a leaf as it is, except that an integer may be too large.
+_SCALARS = frozenset([str, int, bool, type(None)])
+_IN_ORDER_AND_RANGE = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER if orjson is not None else 0
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
 _YEARS = re.compile(r"(\d{1,4})y\Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -81,7 +84,7 @@ def decode(leaf: bytes) -> dict[str, Any]:
             if (
                 type(found) is dict
                 and _is_plain(found.values())
-                and orjson.dumps(found, option=orjson.OPT_SORT_KEYS) == leaf
+                and orjson.dumps(found, option=_IN_ORDER_AND_RANGE) == leaf
             ):
                 return found
         except (orjson.JSONDecodeError, orjson.JSONEncodeError):
@@ -89,18 +92,18 @@ def decode(leaf: bytes) -> dict[str, Any]:
     return decode_slowly(leaf)
 
 
-def _is_plain(values: Iterable[Any]) -> bool:
+def _is_plain(values: Collection[Any]) -> bool:
+    """Whether there is no float in it; how large the integers are, `orjson` looks itself."""
+    if _SCALARS.issuperset(map(type, values)):
+        return True
     for item in values:
         kind = type(item)
-        if kind is str or item is None or kind is bool:
+        if kind in _SCALARS:
             continue
         if kind is dict:
             if not _is_plain(item.values()):
                 return False
-        elif kind is list:
-            if not _is_plain(item):
-                return False
-        elif kind is not int or not -MAX_INTEGER <= item <= MAX_INTEGER:
+        elif kind is not list or not _is_plain(item):
             return False
     return True
 
@@ -117,7 +120,10 @@ def decode_slowly(leaf: bytes) -> dict[str, Any]:
 
 
 def settled(value: dict[str, Any]) -> dict[str, Any]:
-    """`plain_object`, but the same object where nothing has to be changed."""
+    """`plain_object`, but the same object where nothing has to be changed.
+
+    Integers beyond the range are left to who encodes the leaf: there they are found for nothing.
+    """
     return value if _is_settled(value, 0) else plain_object(value)
 
 
@@ -130,18 +136,17 @@ def _is_settled(value: dict[str, Any], depth: int) -> bool:
     return _are_settled(value.values(), depth)
 
 
-def _are_settled(values: Iterable[Any], depth: int) -> bool:
+def _are_settled(values: Collection[Any], depth: int) -> bool:
+    if _SCALARS.issuperset(map(type, values)):
+        return True
     for item in values:
         kind = type(item)
-        if kind is str or item is None or kind is bool:
+        if kind in _SCALARS:
             continue
         if kind is dict:
             if not _is_settled(item, depth + 1):
                 return False
-        elif kind is list:
-            if depth >= DEEPEST or not _are_settled(item, depth + 1):
-                return False
-        elif kind is not int or not -MAX_INTEGER <= item <= MAX_INTEGER:
+        elif kind is not list or depth >= DEEPEST or not _are_settled(item, depth + 1):
             return False
     return True
 

@@ -51,6 +51,7 @@ class Tree:
             raise ValueError(f"a tree of {size} leaves has {size.bit_count()} edge hashes")
         self.size = size
         self.edge = list(edge)
+        self._root = (-1, b"")  # of which size it is
 
     def append(self, hashed: bytes) -> list[tuple[int, int, bytes]]:
         completed: list[tuple[int, int, bytes]] = []
@@ -69,10 +70,12 @@ class Tree:
     def root(self) -> bytes:
         if not self.edge:
             return EMPTY_ROOT
-        hashed = self.edge[-1]
-        for left in reversed(self.edge[:-1]):
-            hashed = node_hash(left, hashed)
-        return hashed
+        if self._root[0] != self.size:
+            hashed = self.edge[-1]
+            for left in reversed(self.edge[:-1]):
+                hashed = node_hash(left, hashed)
+            self._root = (self.size, hashed)
+        return self._root[1]
 
 
 def edge_of(size: int, node: NodeAt) -> list[bytes]:

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.admit import admit, encode_leaf
 from audit.errors import RecordRefused
 from audit.leaf import MAX_INTEGER, decode, decode_slowly, encode, plain, utc_text, utc_time
+from tests.audit.records import record
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 KEYS = st.text(st.characters(max_codepoint=127), max_size=8)
@@ -103,3 +105,21 @@ def test_the_fast_reader_and_the_standard_library_read_alike(
             return "refused"
 
     assert told(decode) == told(decode_slowly)
+
+
+@given(
+    st.dictionaries(
+        KEYS,
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
+            lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+            max_leaves=12,
+        ),
+        max_size=6,
+    )
+)
+def test_a_record_is_spelt_as_its_plain_body_is_and_read_again(body: dict[str, Any]) -> None:
+    body.pop("sealed", None)
+    leaf = encode_leaf(admit(record("label", "e1", body=body), "main"))
+    assert leaf == encode(decode(leaf))
+    assert decode(leaf)["body"] == plain(body)
