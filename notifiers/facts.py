@@ -1,13 +1,16 @@
 """What is asked, what is sent, what is heard? Frozen facts, in the order they come about."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 Decision = Literal["confirm", "deny"]
 Reason = Literal["not_me", "cancel", "duress"]
 MessageKind = Literal["ask", "close", "notice"]
+
+
+PAID = ("amount", "currency", "payee", "kind", "time")
 
 
 def parse_time(text: str) -> datetime:
@@ -42,6 +45,7 @@ class Ask:
     reasons: tuple[str, ...] = ()
     severity: str = ""
     seal_to: str = ""  # the own client's public key when the question was read; else empty
+    about: tuple[Mapping[str, str], ...] = ()  # the payments of an inquiry; else empty
 
     @classmethod
     def from_stream(cls, entry: str, fields: Mapping[str, Any]) -> "Ask":
@@ -64,6 +68,17 @@ class Ask:
             reasons=tuple(str(code) for code in fields.get("reasons") or ()),
             severity=str(fields.get("severity") or ""),
         )
+
+    @classmethod
+    def of_inquiry(cls, entry: str, fields: Mapping[str, Any]) -> "Ask":
+        """Read one `inquire` of the stream: about payments made already, nothing is held."""
+        about = tuple(
+            {name: str(paid.get(name) or "") for name in PAID} for paid in fields["payments"]
+        )
+        for paid in about:
+            parse_time(paid["time"])
+        first = {name: about[0][name] for name in ("amount", "currency", "payee", "kind")}
+        return replace(cls.from_stream(entry, {**fields, **first}), about=about)
 
     @property
     def created_at(self) -> datetime:

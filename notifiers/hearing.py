@@ -39,7 +39,7 @@ from notifiers.facts import (
 from notifiers.records import Effect, Records
 from notifiers.scrub import Cut, scrub
 from notifiers.sealed import READ_ON_THE_WAY
-from notifiers.understand import Meaning, understand
+from notifiers.understand import Meaning, numbers, understand
 from notifiers.wording import DEFAULT_LANGUAGE, Wording
 from risk import names
 from risk.privacy import Tokens
@@ -94,7 +94,7 @@ class Hearing:
         if customer is None:
             return ()
         offered = []
-        for asked in self._book.open_of(customer):
+        for asked in self._book.held_of(customer):
             about = self._about(asked)
             sealed = bool(asked.ask.seal_to)  # then the server may not read what it is about
             shown = about["reference"] if sealed else f"{about['amount']}, {about['payee']}"
@@ -216,7 +216,7 @@ class Hearing:
         if heard.challenge:
             asked = self._own(customer, heard.challenge)
         else:
-            open_now = self._book.open_of(customer)
+            open_now = self._book.held_of(customer)
             asked = open_now[0] if len(open_now) == 1 else None
             if asked is None and open_now:
                 await self._note(heard, customer, None, "C", {"why": "several"})
@@ -239,7 +239,7 @@ class Hearing:
         clear, forced = await duress_word(self._redis, self._tokens, customer, heard.text)
         text, cuts = scrub(clear, {asked.code for asked in of_customer})
         meaning = understand(clear)
-        said = await self._act(customer, heard, meaning, text, cuts, forced)
+        said = await self._act(customer, heard, meaning, text, cuts, forced, numbers(clear))
         answered = meaning.code is not None and meaning.kind in {"confirm", "deny"}
         if any(cut.type in _SECRETS for cut in cuts) and not answered:
             warning = self._say(customer, "secrets")
@@ -254,8 +254,15 @@ class Hearing:
         text: str,
         cuts: tuple[Cut, ...],
         forced: Cut | None,
+        items: tuple[int, ...] = (),
     ) -> str | None:
         evidence: dict[str, Any] = {"cuts": [cut.as_record() for cut in cuts], "text": text}
+        if (
+            items
+            and meaning.kind == "deny"
+            and any(one.ask.about for one in self._book.of(customer))
+        ):
+            evidence["items"] = list(items)
         if forced is not None:
             evidence["cuts"].append(forced.as_record())
             evidence["duress"] = True
@@ -313,7 +320,9 @@ class Hearing:
         named: Asked | None,
         evidence: dict[str, Any],
     ) -> str | None:
-        open_now = self._book.open_of(customer)
+        open_now = self._book.held_of(customer)
+        if meaning.kind == "deny":  # a bare NO is for the payments that wait; else for what is left
+            open_now = open_now or self._book.open_of(customer)
         chosen = open_now
         if meaning.kind == "deny" and named is not None:
             chosen = [named]
@@ -365,6 +374,8 @@ class Hearing:
             return self._list(customer, "unclear_several")
         if _is_sealed(open_now[0], heard):
             return self._wording.say(open_now[0].language, "sealed")
+        if open_now[0].ask.about:
+            return self._wording.which(open_now[0].language, open_now[0].code)
         about = self._about(open_now[0])
         return self._wording.say(
             open_now[0].language,
@@ -394,6 +405,8 @@ class Hearing:
         )
         for number, asked in enumerate(chosen):
             why = self._why_not(asked, heard, decision, layer)
+            if asked.ask.about and decision == "deny":
+                why = "which" if len(asked.ask.about) > 1 and not evidence.get("items") else None
             body = _body(heard, layer, evidence) | {
                 "challenge": asked.ask.id,
                 "decision": decision,
@@ -439,12 +452,14 @@ class Hearing:
         return None
 
     def _refusal(self, asked: Asked, why: str) -> str:
+        if why == "which":
+            return self._wording.which(asked.language, asked.code)
         about = self._about(asked)
         saying = "late" if why == "closed" else why
         return self._wording.say(asked.language, saying, reference=about["reference"])
 
     def _evidence(self, heard: Heard, evidence: dict[str, Any]) -> dict[str, Any]:
-        names_ = {"bind", "named", "credential", "digest"}
+        names_ = {"bind", "named", "credential", "digest", "items"}
         kept = {name: value for name, value in evidence.items() if name in names_}
         return kept | {
             "from": self._tokens.token("jid", heard.bare),

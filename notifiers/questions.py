@@ -14,9 +14,11 @@ from notifiers import ladder, rows
 from notifiers import outbox as box
 from notifiers.book import Asked, tie
 from notifiers.bound import bindings_of
+from notifiers.compose import SEALS
 from notifiers.errors import NotReady
 from notifiers.facts import Ask, Closing, Outgoing, parse_time, write_time
 from notifiers.ladder import Rung
+from notifiers.plan import PATIENCE, WAIT
 from notifiers.records import SERVICE, Effect, audit, gave_up
 from notifiers.term import Term, patience, read_object, text_of
 from notifiers.wording import DEFAULT_LANGUAGE, reference
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 
 READ_AT_ONCE = 64
 LOADED_AT_ONCE = 32
+INQUIRES_BY = ("xmpp", "sms")
 NOTICES = frozenset({"unsigned", "delayed", "late", "contradicted", "fresh", "frozen"})
 TELLING = ("xmpp", "sms", "voice")
 Fresh = tuple[rows.NewChallenge, Asked]
@@ -59,6 +62,7 @@ class Questions:
                 repeated=known.repeated,
                 wrong=known.wrong,
                 written={kind for kind, _, written in known.channels if written},
+                payees=term.payees(known.ask),
             )
             term.book.add(asked)
 
@@ -155,6 +159,8 @@ class Questions:
         bound = self._bound(customer)
         ask = replace(ask, seal_to=_seal_to(customer))
         rungs = term.plans.rungs(ask, text_of(customer, "ladder"), tuple(bound))
+        if ask.about:
+            rungs = _inquiring(ask, tuple(bound))
         asked = Asked(
             ask=ask,
             payee=payee,
@@ -166,6 +172,7 @@ class Questions:
             addresses={rung.kind: term.address(bound[rung.kind]) for rung in rungs},
             withheld=tuple(kind for kind in _withheld(customer) if kind in term.channels),
             bindings=bindings_of(customer),
+            payees=term.payees(ask),
         )
         laid = tuple[tuple[Rung, str], ...]((rung, bound[rung.kind]) for rung in rungs)
         return rows.NewChallenge(ask, language, zone, draw, mark, laid, term.now()), asked
@@ -285,6 +292,14 @@ class Questions:
         return term.wording.say(asked.language, what, reference=reference(challenge), link=link)
 
 
+def _inquiring(ask: Ask, kinds: tuple[str, ...]) -> tuple[Rung, ...]:
+    """The one channel of an inquiry: by text, and not where the way may not read what it says."""
+    for kind in INQUIRES_BY:
+        if kind in kinds and not (kind == SEALS and ask.seal_to):
+            return (Rung(kind, WAIT, PATIENCE),)
+    return ()
+
+
 def _agreed(channel: Mapping[str, Any]) -> bool:
     """Whether the customer lets this channel be used; where nothing is said, the bank vouches."""
     consent = channel.get("consent")
@@ -312,17 +327,18 @@ def _seal_to(customer: Mapping[str, Any]) -> str:
 
 
 def _ask(entry: str, fields: Mapping[str, Any] | None) -> Ask | None:
-    if fields is None or fields.get("op") != "ask":
+    if fields is None or fields.get("op") not in ("ask", "inquire"):
         return None
     try:
-        return Ask.from_stream(entry, fields)
-    except (KeyError, ValueError) as broken:
+        read = Ask.from_stream if fields["op"] == "ask" else Ask.of_inquiry
+        return read(entry, fields)
+    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as broken:
         log.warning("%s %s: not a question: %r", names.CHALLENGES, entry, broken)
         return None
 
 
 def _closing(fields: Mapping[str, Any] | None) -> Closing | None:
-    if fields is None or fields.get("op") != "close":
+    if fields is None or fields.get("op") not in ("close", "inquired"):
         return None
     try:
         at = str(fields["at"])

@@ -200,6 +200,7 @@ def known(connection: sqlite3.Connection) -> list[KnownChallenge]:
     ):
         fields = orjson.loads(ask)
         fields["reasons"] = tuple(fields["reasons"])
+        fields["about"] = tuple(fields.get("about", ()))  # the first programs knew no inquiries
         found.append(
             KnownChallenge(
                 ask=Ask(**fields),

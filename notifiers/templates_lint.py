@@ -29,6 +29,9 @@ SAYINGS = (
 PAYEES = ("payee", "payee_without_account", "payee_without_name", "payee_unknown")
 CHOICES = ("confirm", "deny")
 LABELS = (*CHOICES, "not_me", "cancel")
+# Of inquiries: a file has all of them or, where it is older than they are, none.
+INQUIRY = ("inquire", "inquired_payment", "inquire_close", "say.which",
+           *(f"inquire_results.{one}" for one in STATES))  # fmt: skip
 
 _WHO = {
     "institution": "the text says who speaks",
@@ -46,9 +49,18 @@ CONTACTS: Mapping[str, Mapping[str, str]] = {
     | {"asked": "the closing says what it replaces", "result": "the closing says how it ended"},
     "sealed_close": _WHO | {"asked": "the closing says what it replaces",
                             "result": "the closing says how it ended"},
+    "inquire": _WHO | _PURPOSE
+    | {"list": "the customer sees each payment", "code": "an answer can name its question",
+       "expires": "the customer knows until when"},
+    "inquire_close": _WHO | {"asked": "the closing says what it replaces",
+                             "result": "the closing says how it ended"},
+    "inquired_payment": _ABOUT | _KIND
+    | {"number": "a payment can be named", "at": "the customer knows when it was"},
 }  # fmt: skip
+_OPTIONAL = frozenset(INQUIRY)
 _NOT_IN = {
     "close": {"code": "the code may not stand in a closing message"},
+    "inquire_close": {"code": "the code may not stand in a closing message"},
     "sealed": dict.fromkeys(("amount", "payee", "code", "kind"), "this text is read on the way"),
     "sealed_close": dict.fromkeys(("amount", "payee", "code", "kind"), "it is read on the way"),
 }
@@ -56,7 +68,7 @@ FRAGMENTS = frozenset({"listed"} | {one for one in SAYINGS if one.startswith("wh
 KNOWN = frozenset(
     {"institution", "callback", "reference", "purpose", "kind", "amount", "payee", "code",
      "expires", "asked", "result", "link", "list", "answer", "at", "leaf", "name", "tail",
-     "channel"}
+     "channel", "number"}
 )  # fmt: skip
 
 _SECRET = re.compile(
@@ -166,7 +178,9 @@ class _Check:
 
     def _shape(self) -> Iterator[Finding]:
         wanted = ["language", "purpose", "amount", "time", "clock", *PAYEES, "link", "leaf"]
-        wanted += [*CONTACTS, "kinds.other"]
+        wanted += [entry for entry in CONTACTS if entry not in _OPTIONAL] + ["kinds.other"]
+        if any(_find(self._raw, entry) is not None for entry in INQUIRY):
+            wanted += INQUIRY
         wanted += [f"labels.{one}" for one in LABELS] + [f"answers.{one}" for one in CHOICES]
         wanted += [f"results.{one}" for one in STATES] + [f"say.{one}" for one in SAYINGS]
         for entry in wanted:
@@ -184,12 +198,18 @@ class _Check:
                 locale_of(language)
             except ValueError as unknown:
                 yield self._at("language", "language", f"needed a language tag: {unknown}")
-        for entry in [f"results.{one}" for one in STATES]:
-            if "{at}" not in str(_find(self._raw, entry) or ""):
-                yield self._at(entry, "time", "needed {at}: the customer sees when it ended")
+        yield from self._results()
         for entry, must in (("link", "{link}"), ("leaf", "{leaf}")):
             if must not in str(self._raw.get(entry) or ""):
                 yield self._at(entry, "missing", f"needed {must}")
+
+    def _results(self) -> Iterator[Finding]:
+        entries = [f"results.{one}" for one in STATES]
+        if "inquire_results" in self._raw:
+            entries += [f"inquire_{one}" for one in entries]
+        for entry in entries:
+            if "{at}" not in str(_find(self._raw, entry) or ""):
+                yield self._at(entry, "time", "needed {at}: the customer sees when it ended")
 
     # -- places: only names that are known -------------------------------------------------
 
@@ -288,28 +308,29 @@ class _Check:
                 yield self._at(
                     entry, "unequal", f"{why}: both, equally often", text.find(yes), text
                 )
-        ask = _find(self._raw, "ask")
-        if isinstance(ask, str):
-            yield from self._weigh_ask(ask, yes, no)
+        for entry in ("ask", "inquire"):
+            ask = _find(self._raw, entry)
+            if isinstance(ask, str):
+                yield from self._weigh_ask(entry, ask, yes, no)
 
-    def _weigh_ask(self, ask: str, yes: str, no: str) -> Iterator[Finding]:
+    def _weigh_ask(self, entry: str, ask: str, yes: str, no: str) -> Iterator[Finding]:
         if not ask.count(yes) == ask.count(no) == 1 or ask.count("{code}") != 2:
             needed = f"needed {yes!r} and {no!r} once each, and no other {{code}}"
-            yield self._at("ask", "unequal", needed, max(ask.find("{code}"), 0), ask)
+            yield self._at(entry, "unequal", needed, max(ask.find("{code}"), 0), ask)
             return
         lines = [line for line in ask.split("\n") if yes in line or no in line]
         at = ask.find(yes)
         if len(lines) != 1:
-            yield self._at("ask", "unequal", f"needed {yes!r} and {no!r} in one line", at, ask)
+            yield self._at(entry, "unequal", f"needed {yes!r} and {no!r} in one line", at, ask)
             return
         line = lines[0]
         loud = [_LOUD.findall(_around(line, one)) for one in (yes, no)]
         if loud[0] != loud[1]:
-            yield self._at("ask", "unequal", "one of the two answers is made louder", at, ask)
+            yield self._at(entry, "unequal", "one of the two answers is made louder", at, ask)
         nudge = _NUDGES.search(line)
         if nudge is not None:
             why = f"{nudge.group()!r} speaks for one of the two answers"
-            yield self._at("ask", "unequal", why, ask.find(line) + nudge.start(), ask)
+            yield self._at(entry, "unequal", why, ask.find(line) + nudge.start(), ask)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,10 +59,17 @@ class Term:
 
     def payee(self, ask: Ask) -> Payee:
         """Open a question's payee; one that doesn't open has no name."""
+        return self._payee(ask.payee, ask.id)
+
+    def payees(self, ask: Ask) -> tuple[Payee, ...]:
+        """Open the payees of an inquiry's payments."""
+        return tuple(self._payee(paid["payee"], ask.id) for paid in ask.about)
+
+    def _payee(self, sealed: str, challenge: str) -> Payee:
         try:
-            opened = read_object(open_sealed(self.seal_key, ask.payee, b"payee")) or {}
+            opened = read_object(open_sealed(self.seal_key, sealed, b"payee")) or {}
         except SealBroken:
-            log.warning("question %s: its payee does not open", ask.id)
+            log.warning("question %s: its payee does not open", challenge)
             opened = {}
         return Payee(str(opened.get("name") or ""), str(opened.get("account") or ""))
 

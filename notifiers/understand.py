@@ -137,6 +137,13 @@ def understand(text: str) -> Meaning:
     return Meaning(kind, reason, code, several)
 
 
+def numbers(text: str) -> tuple[int, ...]:
+    """Read the numbers of a list's lines that a text names, beside the code; each once."""
+    words = _CODE.sub(" ", _flatten(text))
+    found = (int(one) for one in re.findall(r"(?<!\d)\d{1,2}(?!\d)", words))
+    return tuple(dict.fromkeys(found))
+
+
 def _flatten(text: str) -> str:
     lines = [line for line in text[:1000].splitlines() if not line.lstrip().startswith((">", "＞"))]
     flat = unicodedata.normalize("NFKC", "\n".join(lines)).casefold()

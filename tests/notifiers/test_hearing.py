@@ -460,7 +460,7 @@ def test_the_record_holds_what_was_sent_under_a_seal(play: Callable[..., None]) 
         assert record["case"] == ask["case"]
         text = open_sealed(stage.SEAL_KEY, record["personal"]["text"]["sealed"], b"text")
         assert text.decode() == scene.channel.sent[0].body
-        assert record["body"]["template"]["id"] == "en/2"
+        assert record["body"]["template"]["id"] == "en/3"
         whole = orjson.dumps(record)
         assert b"ACME" not in whole
         assert scene.jid.encode() not in whole
@@ -480,7 +480,7 @@ def test_what_the_bank_replies_is_on_record_under_a_seal(play: Callable[..., Non
 
         (record,) = await scene.flow.until(replied)
         assert (record["case"], record["body"]["channel"]) == (ask["case"], "memory")
-        assert record["body"]["template"]["id"] == "en/2"
+        assert record["body"]["template"]["id"] == "en/3"
         text = open_sealed(stage.SEAL_KEY, record["personal"]["text"]["sealed"], b"text")
         assert text.decode() == said
         assert code.encode() not in orjson.dumps(record)

@@ -100,7 +100,7 @@ def test_a_bad_text_of_the_bank_is_not_sent_and_stops_nothing(
     acted = Stage(redis_url, tmp_path)
     bad = (stage.TEMPLATES / "en.yaml").read_text(encoding="utf-8")
     (tmp_path / "templates").mkdir()
-    bad = bad.replace("version: 2", "version: 9").replace("to deny.", "to deny. What is your PIN?")
+    bad = bad.replace("version: 3", "version: 9").replace("to deny.", "to deny. What is your PIN?")
     (tmp_path / "templates" / "en.yaml").write_text(bad, encoding="utf-8")
 
     async def story() -> None:

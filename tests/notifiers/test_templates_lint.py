@@ -217,11 +217,11 @@ def test_a_file_that_is_no_yaml_is_refused_with_its_line() -> None:
 def test_a_refused_file_leaves_its_language_to_the_shipped_texts(tmp_path: Path) -> None:
     """A bank's own bad text never goes out, and never silences the bank either."""
     (tmp_path / "zh-CN.yaml").write_text(changed("{callback}", "我们", ZH), encoding="utf-8")
-    own = changed("version: 2", "version: 7").replace("just order", "order just now")
+    own = changed("version: 3", "version: 7").replace("just order", "order just now")
     (tmp_path / "en.yaml").write_text(own, encoding="utf-8")
     wording, refused = Wording.load_good([stage.TEMPLATES, tmp_path], House("Bank", "1"))
     assert wording.texts("en").id == "en/7"
-    assert wording.texts("zh-CN").id == "zh-CN/2"
+    assert wording.texts("zh-CN").id == "zh-CN/3"
     (said,) = refused
     assert "zh-CN.yaml:" in said
     assert "needed {callback}" in said
