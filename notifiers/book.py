@@ -1,6 +1,6 @@
 """Which questions are open with whom? The leader's view in memory, made again from the outbox."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,8 @@ class Asked:
     """One question with what ties an answer to it. Payee and code live in memory alone.
 
     ``leaf`` is the hash of the record of its end, ``sealed`` what was sealed to the device by kind
-    of message, ``withheld`` the kinds of channels that the customer has not agreed to.
+    of message, ``withheld`` the kinds of channels that the customer has not agreed to, ``words``
+    amount, payee, times and the like in the customer's language, once they were asked for.
     """
 
     ask: Ask
@@ -36,6 +37,7 @@ class Asked:
     leaf: str = ""
     sealed: dict[str, str] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
+    words: Mapping[str, str] | None = None
     payees: tuple[Payee, ...] = ()  # of an inquiry's payments
 
     @property

@@ -14,7 +14,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from slixmpp import ClientXMPP
-from slixmpp.xmlstream import StanzaBase, tostring
+from slixmpp.xmlstream import StanzaBase
 
 from notifiers import bind, stanzas
 from notifiers.errors import NotSealed
@@ -184,7 +184,7 @@ class CustomerClient:
 
     def send(self, element: ET.Element) -> None:
         """Send any stanza."""
-        self._xmpp.send_raw(str(tostring(element, xmlns=CLIENT)))
+        self._xmpp.send_raw(stanzas.write(element, CLIENT))
 
     def _message(self, to: str, kind: str) -> ET.Element:
         self._numbers += 1

@@ -13,6 +13,7 @@ and the texts. A seal alone is made by chance, so it is kept until the message i
 import hashlib
 import hmac
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +22,7 @@ import orjson
 from notifiers import bind
 from notifiers.book import Asked
 from notifiers.errors import NotSealed
-from notifiers.facts import MessageKind, Outgoing, write_time
+from notifiers.facts import Closing, MessageKind, Outgoing, write_time
 from notifiers.foreign import clean
 from notifiers.sealed import READ_ON_THE_WAY, SUITE, fingerprint, seal
 from notifiers.wording import Said, Wording, reference, variables
@@ -55,9 +56,10 @@ class Composer:
         self, key: str, kind: MessageKind, channel: str, asked: Asked, address: str
     ) -> Composed:
         """Compose one message: the same again whenever it is composed."""
-        composed = self._close(asked) if kind == "close" and asked.closed else self._ask(asked)
-        outgoing = replace(composed.outgoing, key=key, address=address)
-        composed = replace(composed, outgoing=outgoing)
+        if kind == "close" and asked.closed is not None:
+            composed = self._close(key, address, asked, asked.closed)
+        else:
+            composed = self._ask(key, address, asked)
         if channel in READ_ON_THE_WAY and asked.ask.seal_to:
             less = self._less(asked, composed)
             return self._sealed(asked, composed, less) if channel == SEALS else less
@@ -98,40 +100,51 @@ class Composer:
             ).decode()
         return body, personal
 
-    def _common(self, asked: Asked, body: str, notice: str) -> Outgoing:
+    def _outgoing(
+        self, key: str, address: str, asked: Asked, body: str, notice: str, **more: Any
+    ) -> Outgoing:
         ask, texts = asked.ask, self._wording.texts(asked.language)
-        return Outgoing(
-            key="",
-            challenge=ask.id,
-            kind="ask",
-            address="",
-            body=body,
-            language=texts.language,
-            institution=self._wording.house.name(texts.language),
-            reference=reference(ask.id),
-            notice=notice,
-            stale=write_time(ask.half_life),
-            expires=ask.expires,
-        )
+        fields: dict[str, Any] = {
+            "key": key,
+            "challenge": ask.id,
+            "kind": "ask",
+            "address": address,
+            "body": body,
+            "language": texts.language,
+            "institution": self._wording.house.name(texts.language),
+            "reference": reference(ask.id),
+            "notice": notice,
+            "stale": write_time(ask.half_life),
+            "expires": ask.expires,
+        }
+        return Outgoing(**(fields | more))
 
-    def _inquire(self, asked: Asked) -> Composed:
+    def _words(self, asked: Asked) -> Mapping[str, str]:
+        """Give a question's own words; they are the same for all that is said of it."""
+        if asked.words is None:
+            asked.words = self._wording.about(asked.language, asked.zone, asked.ask, asked.payee)
+        return asked.words
+
+    def _inquire(self, key: str, address: str, asked: Asked) -> Composed:
         """About payments made already: text alone, no page, and buttons where it is one payment."""
         wording, ask = self._wording, asked.ask
         said = wording.inquiry(asked.language, asked.zone, ask, asked.payees, asked.code)
         buttons = wording.buttons(asked.language, asked.code) if len(ask.about) == 1 else ()
-        return Composed(replace(self._common(asked, said.text, ""), buttons=buttons), said)
+        return Composed(self._outgoing(key, address, asked, said.text, "", buttons=buttons), said)
 
-    def _ask(self, asked: Asked) -> Composed:
+    def _ask(self, key: str, address: str, asked: Asked) -> Composed:
         if asked.ask.about:
-            return self._inquire(asked)
-        wording, ask = self._wording, asked.ask
+            return self._inquire(key, address, asked)
+        wording, ask, words = self._wording, asked.ask, self._words(asked)
         page = self._page(ask.id)
-        said = wording.asked(
-            asked.language, asked.zone, ask, asked.payee, asked.code, page if self._links else ""
-        )
-        notice = wording.sealed(asked.language, asked.zone, ask).text
-        outgoing = replace(
-            self._common(asked, said.text, notice),
+        said = wording.asked_in(asked.language, words, asked.code, page if self._links else "")
+        notice = wording.sealed_in(asked.language, asked.zone, words, None).text
+        outgoing = self._outgoing(
+            key,
+            address,
+            asked,
+            said.text,
+            notice,
             link=page,
             amount=ask.amount,
             currency=ask.currency,
@@ -141,30 +154,26 @@ class Composer:
         )
         return Composed(outgoing, said)
 
-    def _close(self, asked: Asked) -> Composed:
-        wording, ask, closing = self._wording, asked.ask, asked.closed
-        if closing is None:
-            raise ValueError(f"{ask.id}: needed its end to say it")
+    def _close(self, key: str, address: str, asked: Asked, closing: Closing) -> Composed:
+        wording, ask = self._wording, asked.ask
         if ask.about:
             said = wording.inquired(asked.language, asked.zone, ask, closing)
-            return Composed(replace(self._common(asked, said.text, ""), kind="close"), said)
-        said = wording.closed(asked.language, asked.zone, ask, asked.payee, closing, asked.leaf)
-        notice = wording.sealed(asked.language, asked.zone, ask, closing=closing).text
-        common = self._common(asked, said.text, notice)
-        return Composed(replace(common, kind="close", leaf=asked.leaf), said)
+            return Composed(self._outgoing(key, address, asked, said.text, "", kind="close"), said)
+        words = self._words(asked)
+        said = wording.closed_in(asked.language, asked.zone, words, closing, asked.leaf)
+        notice = wording.sealed_in(asked.language, asked.zone, words, closing).text
+        outgoing = self._outgoing(
+            key, address, asked, said.text, notice, kind="close", leaf=asked.leaf
+        )
+        return Composed(outgoing, said)
 
     def _less(self, asked: Asked, open_one: Composed) -> Composed:
         """Say what may be read on the way: who asks, by when, a reference, whom to call."""
-        ask, clear = asked.ask, open_one.outgoing
-        said = self._wording.sealed(
-            asked.language,
-            asked.zone,
-            ask,
-            closing=asked.closed if clear.kind == "close" else None,
-        )
-        bare = self._common(asked, said.text, said.text)
-        outgoing = replace(
-            bare, key=clear.key, kind=clear.kind, address=clear.address, leaf=clear.leaf
+        clear = open_one.outgoing
+        closing = asked.closed if clear.kind == "close" else None
+        said = self._wording.sealed_in(asked.language, asked.zone, self._words(asked), closing)
+        outgoing = self._outgoing(
+            clear.key, clear.address, asked, said.text, said.text, kind=clear.kind, leaf=clear.leaf
         )
         return Composed(outgoing, said)
 
@@ -179,7 +188,7 @@ class Composer:
         }
         if clear.kind == "ask":
             content |= {
-                "words": self._wording.about(asked.language, asked.zone, ask, asked.payee),
+                "words": dict(self._words(asked)),
                 "kind": ask.kind,
                 "amount": ask.amount,
                 "currency": ask.currency,

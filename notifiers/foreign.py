@@ -8,6 +8,7 @@ quotation. What the message means never depends on it.
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 
 from notifiers.understand import understand
 
@@ -46,6 +47,7 @@ def quote(text: str) -> str:
     return f"{_OPEN}{clean(text)}{_CLOSE}"
 
 
+@lru_cache(maxsize=256)  # one name is said some times over: in the question, its record, its end
 def clean(text: str) -> str:
     """Give the inside of the quotation: NFKC, one line, no controls, nothing that can answer."""
     flat = unicodedata.normalize("NFKC", text[: LONGEST * 8])

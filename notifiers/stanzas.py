@@ -8,11 +8,9 @@ A data form (`jabber:x:data`) is never sent: one client opens a window for it an
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-
-from slixmpp.xmlstream import tostring
 
 from notifiers.facts import (
     Heard,
@@ -47,6 +45,10 @@ NODES = {
     "not_me": ("deny", "not_me"),
     "cancel": ("deny", "cancel"),
 }
+# What a parser would read as something else: line ends and tabs become spaces in an attribute.
+_IN_TEXT = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
+_IN_ATTRIBUTE = _IN_TEXT | str.maketrans({'"': "&quot;", "\n": "&#10;", "\t": "&#9;"})
+_SPECIAL = re.compile('[&<>"\r\n\t]')
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -55,9 +57,35 @@ def legal(text: str) -> str:
     return _NOT_XML.sub("", text)
 
 
-def write(element: ET.Element) -> str:
-    """Write an element as it goes onto the component's stream."""
-    return str(tostring(element, xmlns=""))
+def write(element: ET.Element, namespace: str = "") -> str:
+    """Write an element as it goes onto a stream of this default namespace.
+
+    As elements are made here: no attribute is in a namespace, and what has none itself is in the
+    one around it.
+    """
+    written: list[str] = []
+    _write(element, namespace, written)
+    return "".join(written)
+
+
+def _write(element: ET.Element, around: str, written: list[str]) -> None:
+    namespace, closed, name = element.tag.rpartition("}")
+    namespace = namespace[1:] if closed else around
+    written += ("<", name)
+    if namespace != around:
+        written.append(f' xmlns="{_escape(namespace, _IN_ATTRIBUTE)}"')
+    for key, value in element.items():
+        written.append(f' {key}="{_escape(value, _IN_ATTRIBUTE)}"')
+    written.append(">")
+    if element.text:
+        written.append(_escape(element.text, _IN_TEXT))
+    for inner in element:
+        _write(inner, namespace, written)
+    written += ("</", name, ">")
+
+
+def _escape(text: str, how: Mapping[int, str]) -> str:
+    return text.translate(how) if _SPECIAL.search(text) else text
 
 
 def message(outgoing: Outgoing, sender: str, commands_at: str) -> ET.Element:

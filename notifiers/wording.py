@@ -32,6 +32,7 @@ from risk.privacy import canonical
 log = logging.getLogger(__name__)
 
 DEFAULT_LANGUAGE = "en"
+_ON_THE_WAY = ("institution", "callback", "purpose", "expires", "asked", "reference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,20 +135,27 @@ class Wording:
 
     def asked(self, language: str, zone: str, ask: Ask, payee: Payee, code: str, link: str) -> Said:
         """Write the question, with what it is made of."""
+        return self.asked_in(language, self.about(language, zone, ask, payee), code, link)
+
+    def asked_in(self, language: str, words: Mapping[str, str], code: str, link: str) -> Said:
+        """Write the question in words that `about` gave."""
         texts = self.texts(language)
-        values = self._about(texts, zone, ask, payee) | {"code": code}
+        values = {**words, "code": code}
         if not link:
             return _said(texts, ("ask",), values)
         return _said(texts, ("ask", "link"), values | {"link": link})
 
     def sealed(self, language: str, zone: str, ask: Ask, *, closing: Closing | None = None) -> Said:
         """Write what may be read on the way where the content is sealed: no amount, no payee."""
+        words = self.about(language, zone, ask, Payee("", ""))
+        return self.sealed_in(language, zone, words, closing)
+
+    def sealed_in(
+        self, language: str, zone: str, words: Mapping[str, str], closing: Closing | None
+    ) -> Said:
+        """Write that in words that `about` gave: of them, what tells neither amount nor payee."""
         texts = self.texts(language)
-        values = {
-            name: value
-            for name, value in self._about(texts, zone, ask, Payee("", "")).items()
-            if name in {"institution", "callback", "purpose", "expires", "asked", "reference"}
-        }
+        values = {name: words[name] for name in _ON_THE_WAY}
         if closing is None:
             return _said(texts, ("sealed",), values)
         return _said(texts, ("sealed_close",), values | self._result(texts, zone, closing))
@@ -160,8 +168,15 @@ class Wording:
         self, language: str, zone: str, ask: Ask, payee: Payee, closing: Closing, leaf: str = ""
     ) -> Said:
         """Write the closing, with what it is made of; `leaf` is the hash of its record (hex)."""
+        words = self.about(language, zone, ask, payee)
+        return self.closed_in(language, zone, words, closing, leaf)
+
+    def closed_in(
+        self, language: str, zone: str, words: Mapping[str, str], closing: Closing, leaf: str
+    ) -> Said:
+        """Write the closing in words that `about` gave."""
         texts = self.texts(language)
-        values = self._about(texts, zone, ask, payee) | self._result(texts, zone, closing)
+        values = {**words, **self._result(texts, zone, closing)}
         if not leaf:
             return _said(texts, ("close",), values)
         return _said(texts, ("close", "leaf"), values | {"leaf": short_leaf(leaf)})

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import uvloop
+
 from notifiers.notify import run_notifier
 from notifiers.prosody import ProsodySettings
 from tests.notifiers import stage
@@ -53,4 +55,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifiers import stanzas
-from notifiers.facts import Heard, HeardAnswer, HeardCommand, HeardText, Offer
+from notifiers.facts import (
+    Button,
+    Heard,
+    HeardAnswer,
+    HeardCommand,
+    HeardText,
+    Offer,
+    Outgoing,
+)
 from notifiers.xmpp import XmppAddress, XmppChannel
 from tests.notifiers import stage
 
@@ -141,3 +149,37 @@ def test_a_delayed_message_is_known_as_one() -> None:
     assert heard is not None
     assert isinstance(heard, HeardText)
     assert heard.delayed
+
+
+TEXT = st.text(max_size=40).map(stanzas.legal)
+QUESTIONS = st.builds(
+    Outgoing,
+    key=st.just("k"),
+    challenge=TEXT,
+    kind=st.sampled_from(["ask", "close", "notice"]),
+    address=TEXT,
+    body=TEXT,
+    amount=TEXT,
+    currency=TEXT,
+    payee=TEXT,
+    bind=TEXT,
+    leaf=TEXT,
+    buttons=st.tuples(st.builds(Button, TEXT, TEXT), st.builds(Button, TEXT, TEXT)),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(QUESTIONS, st.sampled_from(["", "jabber:client"]))
+def test_what_is_written_is_read_as_it_was_meant(outgoing: Outgoing, around: str) -> None:
+    made = stanzas.message(outgoing, stage.BOT_FULL, stage.BOT_FULL)
+    opened = f"<stream xmlns='{around}'>" if around else "<stream>"
+    read = ET.fromstring(f"{opened}{stanzas.write(made, around)}</stream>")[0]
+    assert _shape(read, around) == _shape(made, around)
+
+
+def _shape(element: ET.Element, around: str) -> tuple[object, ...]:
+    """An element with all that is in it; what names no namespace is in the one around it."""
+    own = element.tag[1:].partition("}")[0] if element.tag.startswith("{") else around
+    inner = [_shape(one, own) for one in element]
+    name = stanzas.local_name(element)
+    return own, name, dict(element.items()), element.text or "", inner
