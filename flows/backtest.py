@@ -8,10 +8,12 @@ at each event's time. Nothing is asked, learnt elsewhere or written.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -30,7 +32,7 @@ from flows.walk import Scored
 from risk import money
 from risk.challenge import Conversation
 from risk.events import Moment, moment, parse_us, rfc3339
-from risk.lists import Entry, Lists
+from risk.lists import Entry, Lists, rank
 from risk.policy import RuleSet, event_values, opinions_of
 from risk.rule_check import because, conjuncts, holds
 from risk.rule_language import words
@@ -39,6 +41,7 @@ from risk.rules import Docket, Rule
 _DAY_US = 86_400_000_000
 EXAMPLES = 3
 PENDING = 300
+NO_SEGMENT = "none"
 STOPPED = ("challenge", "decline", "review")
 CELLS = ("true_positive", "false_positive", "false_negative", "true_negative")
 
@@ -76,31 +79,57 @@ def _version(version: str) -> tuple[int, int]:
     return int(time_ms), int(place)
 
 
+class Question(NamedTuple):
+    """One customer who is asked, or whose payment an officer looks at."""
+
+    customer: str
+    at_us: int
+    channel: str
+    segments: tuple[str, ...]
+
+
+def segments_of(rules: RuleSet) -> tuple[str, ...]:
+    """The customers' segments: what the policy names, and each list that doesn't act by itself."""
+    named = {step.segment for step in rules.policy.steps if step.segment is not None}
+    return tuple(sorted(named | {name for name in rules.lists.entries if rank(name) is None}))
+
+
 @dataclass
 class Side:
     """What one set made of the payments."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     decision: list[str] = field(default_factory=list)
-    asked: dict[str, list[int]] = field(default_factory=dict)
-    segments: Counter[str] = field(default_factory=Counter)
+    hits: Counter[str] = field(default_factory=Counter)
+    asked: list[Question] = field(default_factory=list)
+    reviewed: list[Question] = field(default_factory=list)
 
-    def take(self, moment: Moment, decision: Mapping[str, Any]) -> None:
-        """Note one decision."""
+    def take(
+        self, moment: Moment, decision: Mapping[str, Any], segments: Callable[[], tuple[str, ...]]
+    ) -> None:
+        """Note one decision; ``segments`` tells the customer's, where somebody is bothered."""
         told = str(decision["decision"])
         self.outcomes[told] += 1
         self.decision.append(told)
-        if told == "challenge":
-            self.asked.setdefault(moment.customer, []).append(moment.time_us)
-            self.segments[moment.channel or "none"] += 1
+        self.hits.update(reason["code"] for reason in decision["reasons"])
+        if told in ("challenge", "review"):
+            rows = self.asked if told == "challenge" else self.reviewed
+            channel = moment.channel or "none"
+            rows.append(Question(moment.customer, moment.time_us, channel, segments()))
 
 
 class Backtest(Tally):
     """Judges each scored event a second time, by the proposed set, and counts both."""
 
-    def __init__(self, proposed: RuleSet, rules: Sequence[Rule], judging: Judging) -> None:
+    def __init__(
+        self, today: RuleSet, proposed: RuleSet, rules: Sequence[Rule], judging: Judging
+    ) -> None:
         """``rules`` are the proposed ones, whose hits are counted; they act in ``proposed``."""
         super().__init__()
+        self.named = {
+            name: {rule.id for rule in side.rules}
+            for name, side in (("today", today), ("proposed", proposed))
+        }
         self.rules = tuple(rules)
         self.sides = {"today": Side(), "proposed": Side()}
         self.hits: list[bool] = []
@@ -117,6 +146,7 @@ class Backtest(Tally):
         self._examples: dict[str, list[dict[str, Any]]] = {cell: [] for cell in CELLS}
         self._pending: dict[bool, list[tuple[int, dict[str, Any]]]] = {True: [], False: []}
         self._lists = proposed.lists
+        self._named = segments_of(proposed)
 
     def take(self, items: list[Decided]) -> None:
         """Note a batch of decided events."""
@@ -129,10 +159,17 @@ class Backtest(Tally):
             event = item.scored.moment
             if event.type == "status" and event.refers_to:
                 self.statuses[event.refers_to] = event.state or ""
-            self.sides["today"].take(event, item.decision)
-            self.sides["proposed"].take(event, second[event.id])
+            segments = partial(self._segments, event)
+            self.sides["today"].take(event, item.decision, segments)
+            self.sides["proposed"].take(event, second[event.id], segments)
             self.place[event.id] = place
             self._look(place, item.scored)
+
+    def _segments(self, event: Moment) -> tuple[str, ...]:
+        """The customer's segments at that time: the lists on which they stand."""
+        on_list, at_us = self._lists.on_list, event.time_us
+        found = (n for n in self._named if on_list(n, "customer", event.customer, at_us))
+        return tuple(found) or (NO_SEGMENT,)
 
     def _look(self, place: int, fact: Scored) -> None:
         event = fact.moment
@@ -225,7 +262,7 @@ def run(
     )
     today, proposed = replace(today, lists=then), replace(proposed, rules=live, lists=then)
     judging = _second(settings, proposed, nonce_key)
-    tally = Backtest(proposed, [rule for rule in live if rule.id in acting], judging)
+    tally = Backtest(today, proposed, [rule for rule in live if rule.id in acting], judging)
     began = time.perf_counter()
     both = replace(today, rules=(*today.rules, *live))
     if both.docket.factors:  # or the proposed rules would miss what today's do without
@@ -289,7 +326,8 @@ def compared(tally: Backtest, base: str, seconds: float, minutes: float) -> dict
         "together": {"hits": sum(tally.hits), **matrix(tally, known, sets)},
         "money": {"currency": base, **_money(tally, known, payments, base)},
         "sides": {
-            name: _side(tally, side, known, base, minutes) for name, side in tally.sides.items()
+            name: _side(tally, side, known, payments, base, minutes, tally.named[name])
+            for name, side in tally.sides.items()
         },
         "changed": _changed(tally),
         "examples": tally.examples(),
@@ -343,28 +381,63 @@ def _sum(tally: Tally, places: Iterable[int], base: str) -> str:
 
 
 def _side(
-    tally: Backtest, side: Side, known: Sequence[int], base: str, minutes: float
+    tally: Backtest,
+    side: Side,
+    known: Sequence[int],
+    payments: Sequence[int],
+    base: str,
+    minutes: float,
+    rules: AbstractSet[str],
 ) -> dict[str, Any]:
     stopped = [place for place in known if side.decision[place] in STOPPED]
     fraud = [place for place in stopped if tally.truth[tally.event[place]].fraud]
     honest = [place for place in stopped if not tally.truth[tally.event[place]].fraud]
-    questions = [at for times in side.asked.values() for at in times]
-    days = Counter(rfc3339(at)[:10] for at in questions)
-    twice = [times for times in side.asked.values() if _twice_in_a_day(times)]
-    reviews = side.outcomes["review"]
+    stops = dict.fromkeys(stopped, True)
+    by_status = Counter[str]()
+    for place in (p for p in payments if side.decision[p] in STOPPED):
+        by_status[tally.statuses.get(tally.event[place], "unknown")] += tally.amount[place] or 0
     return {
         "outcomes": dict(side.outcomes),
+        "hits": {name: side.hits[name] for name in sorted(rules & side.hits.keys())},
+        **matrix(tally, known, stops),
         "fraud_stopped": _sum(tally, fraud, base),
         "honest_stopped": _sum(tally, honest, base),
+        "stopped_by_status": {state: money.plain(sum_, base) for state, sum_ in by_status.items()},
         "frauds_stopped": len(fraud),
         "honest_payments_stopped": len(honest),
-        "questions": len(questions),
-        "customers_asked": len(side.asked),
-        "customers_asked_twice_in_a_day": len(twice),
-        "questions_by_day": dict(sorted(days.items())),
-        "questions_by_segment": dict(side.segments),
-        "reviews": reviews,
+        "reviews": side.outcomes["review"],
+        **_friction(side.asked, side.outcomes["review"], minutes),
+        "by_day": _split(side, lambda one: (rfc3339(one.at_us)[:10],), minutes),
+        "by_segment": _split(side, lambda one: one.segments, minutes),
+        "by_channel": _split(side, lambda one: (one.channel,), minutes),
+    }
+
+
+def _friction(asked: Sequence[Question], reviews: int, minutes: float) -> dict[str, Any]:
+    """Whom it bothers: questions, customers asked, those asked twice in 24 hours, officers."""
+    times: dict[str, list[int]] = {}
+    for one in asked:
+        times.setdefault(one.customer, []).append(one.at_us)
+    return {
+        "questions": len(asked),
+        "customers_asked": len(times),
+        "customers_asked_twice_in_a_day": sum(map(_twice_in_a_day, times.values())),
         "officer_minutes": round(reviews * minutes, 1),
+    }
+
+
+def _split(
+    side: Side, parts: Callable[[Question], tuple[str, ...]], minutes: float
+) -> dict[str, dict[str, Any]]:
+    """The friction in parts; who is of two segments counts in both."""
+    asked: dict[str, list[Question]] = {}
+    reviews = Counter(part for one in side.reviewed for part in parts(one))
+    for one in side.asked:
+        for part in parts(one):
+            asked.setdefault(part, []).append(one)
+    return {
+        part: _friction(asked.get(part, ()), reviews[part], minutes)
+        for part in sorted(asked.keys() | reviews)
     }
 
 

@@ -107,6 +107,9 @@ def show(told: Mapping[str, Any]) -> None:
     console.print(table)
     sides = Table("", "today", "proposed")
     for key in (
+        "precision",
+        "recall",
+        "f1",
         "frauds_stopped",
         "fraud_stopped",
         "honest_payments_stopped",
@@ -118,5 +121,15 @@ def show(told: Mapping[str, Any]) -> None:
         "officer_minutes",
     ):
         today, proposed = (told["sides"][name][key] for name in ("today", "proposed"))
-        sides.add_row(key.replace("_", " "), str(today), str(proposed))
+        sides.add_row(key.replace("_", " "), _said(today), _said(proposed))
     console.print(sides)
+    segments = [told["sides"][name]["by_segment"] for name in ("today", "proposed")]
+    for segment in sorted({*segments[0], *segments[1]}):
+        counts = [side.get(segment, {}).get("questions", 0) for side in segments]
+        console.print(
+            f"questions to segment {segment}: {counts[0]:,} today, {counts[1]:,} proposed"
+        )
+
+
+def _said(value: Any) -> str:
+    return "-" if value is None else str(value)

@@ -34,7 +34,7 @@ def page(whole: Mapping[str, Any], title: str) -> str:
     inside = (
         f"<h1>{escape(title)}</h1><p>{whole['payments']:,} payments, {whole['labelled']:,} of them "
         f"with a known truth, from {whole['from']} to {whole['to']}. Nothing was asked or written."
-        f"</p>{rules}{_sides(whole)}{_days(whole)}{_changed(whole)}{_examples(whole)}"
+        f"</p>{rules}{_sides(whole)}{_friction(whole)}{_changed(whole)}{_examples(whole)}"
     )
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
@@ -92,6 +92,9 @@ def _bars(rows: Iterable[tuple[str, float, float, str]]) -> str:
 
 
 _ROWS = (
+    ("precision of what is stopped", "precision"),
+    ("recall", "recall"),
+    ("F1", "f1"),
     ("frauds stopped", "frauds_stopped"),
     ("fraud stopped", "fraud_stopped"),
     ("honest payments stopped", "honest_payments_stopped"),
@@ -107,35 +110,58 @@ _ROWS = (
 def _sides(whole: Mapping[str, Any]) -> str:
     today, proposed = (whole["sides"][name] for name in ("today", "proposed"))
     rows = [(words, today[name], proposed[name]) for words, name in _ROWS]
-    segments = sorted({*today["questions_by_segment"], *proposed["questions_by_segment"]})
-    rows += [
-        (
-            f"questions, channel {name}",
-            *(side["questions_by_segment"].get(name, 0) for side in (today, proposed)),
-        )
-        for name in segments
-    ]
     money = whole["money"]
     status = "; ".join(f"{state} {amount}" for state, amount in money["hit_by_status"].items())
     return (
         f"<section><h2>Today's rules, and with the proposed</h2>"
         f"{_table(('', 'today', 'proposed'), rows)}<p>Of what was hit, in {money['currency']}: "
         f"fraud {money['fraud_hit']}, honest {money['honest_hit']}. By what the bank did with it: "
-        f"{escape(status or 'unknown')}.</p></section>"
+        f"{escape(status or 'unknown')}. Of all that would be stopped: today "
+        f"{escape(_by_status(today))}; proposed {escape(_by_status(proposed))}.</p></section>"
     )
 
 
-def _days(whole: Mapping[str, Any]) -> str:
-    today, proposed = (whole["sides"][name]["questions_by_day"] for name in ("today", "proposed"))
-    days = sorted({*today, *proposed})[-31:]
-    most = max([*today.values(), *proposed.values(), 1])
-    bars = []
-    for day in days:
-        bars.append((f"{day}, today", today.get(day, 0), most, "today"))
-        bars.append((f"{day}, proposed", proposed.get(day, 0), most, "proposed"))
-    if not bars:
-        return "<section><h2>Questions a day</h2><p>Nobody would have been asked.</p></section>"
-    return f"<section><h2>Questions a day</h2>{_bars(bars)}</section>"
+def _by_status(side: Mapping[str, Any]) -> str:
+    rows = side["stopped_by_status"].items()
+    return ", ".join(f"{state} {amount}" for state, amount in rows) or "nothing"
+
+
+_PARTS = (("by_day", "a day"), ("by_segment", "a customer segment"), ("by_channel", "a channel"))
+_COLUMNS = (
+    ("questions", "questions"),
+    ("customers asked", "customers_asked"),
+    ("asked twice", "customers_asked_twice_in_a_day"),
+    ("officer minutes", "officer_minutes"),
+)
+
+
+def _friction(whole: Mapping[str, Any]) -> str:
+    """Whom it bothers: a plot and a table for each day, segment and channel; the last 31 days."""
+    told = ""
+    today, proposed = (whole["sides"][name] for name in ("today", "proposed"))
+    for key, words in _PARTS:
+        parts = sorted({*today[key], *proposed[key]})[-31:]
+        if not parts:
+            told += f"<section><h2>Friction {words}</h2><p>Nobody would be bothered.</p></section>"
+            continue
+        sides = (("today", today[key]), ("proposed", proposed[key]))
+        asked = {
+            (part, name): rows.get(part, {}).get("questions", 0)
+            for part in parts
+            for name, rows in sides
+        }
+        most = max([*asked.values(), 1])
+        bars = [(f"{part}, {name}", count, most, name) for (part, name), count in asked.items()]
+        head = ("", *(f"{column}, {name}" for column, _ in _COLUMNS for name, _ in sides))
+        table = [
+            (part, *(rows.get(part, {}).get(of, 0) for _, of in _COLUMNS for _, rows in sides))
+            for part in parts
+        ]
+        told += (
+            f"<section><h2>Friction {words}</h2><p>Questions:</p>{_bars(bars)}"
+            f"{_table(head, table)}</section>"
+        )
+    return told
 
 
 def _changed(whole: Mapping[str, Any]) -> str:

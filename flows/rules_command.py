@@ -367,7 +367,7 @@ def backtest(
         file,
         events=events,
         past=past,
-        data=data,
+        data=VAR if past and data is None else data,
         columns=columns,
         truth=truth,
         label_delay=label_delay,

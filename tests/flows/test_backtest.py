@@ -3,21 +3,26 @@
 import json
 import os
 from collections import Counter, defaultdict, deque
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from typer.testing import CliRunner
 
 from config.settings import HERE, read_rates
-from flows.backtest import ListsThen, matrix
+from flows.assemble import known_names, read_rule_set
+from flows.backtest import ListsThen, matrix, run
 from flows.backtest_command import backtest_file
 from flows.backtest_page import page
+from flows.changes import changed_document
 from flows.cli import app
 from flows.errors import BadSettings
 from flows.files import Truth
-from flows.replay import Tally
+from flows.judgement import of_document
+from flows.parts import edge_of, open_house
+from flows.replay import Tally, facts_of
 from flows.simulate_command import simulate_file
 from risk import money
 from risk.lists import Entry
@@ -142,12 +147,96 @@ def test_both_sides_are_told_beside_each_other(told: dict[str, Any]) -> None:
     assert proposed["questions"] > today["questions"]
     assert proposed["outcomes"] != today["outcomes"]
     assert sum(proposed["outcomes"].values()) == sum(today["outcomes"].values()) == told["events"]
-    assert sum(proposed["questions_by_day"].values()) == proposed["questions"]
-    assert sum(proposed["questions_by_segment"].values()) == proposed["questions"]
+    for parts in ("by_day", "by_segment", "by_channel"):
+        rows = proposed[parts].values()
+        assert sum(row["questions"] for row in rows) == proposed["questions"], parts
+        minutes = sum(row["officer_minutes"] for row in rows)
+        assert minutes == pytest.approx(proposed["officer_minutes"]), parts
+    assert set(proposed["by_segment"]) == {"none"}, "there are no lists in this bank"
+    assert len(proposed["by_day"]) > 7
     assert proposed["customers_asked_twice_in_a_day"] <= proposed["customers_asked"]
+    frauds = proposed["true_positive"] + proposed["false_negative"]
+    assert proposed["true_positive"] == proposed["frauds_stopped"] <= frauds
+    assert proposed["false_positive"] == proposed["honest_payments_stopped"]
+    assert proposed["recall"] == round(proposed["frauds_stopped"] / frauds, 6)
+    assert proposed["hits"]["many_small"] >= proposed["questions"] - today["questions"]
+    assert "many_small" not in today["hits"]
     assert proposed["officer_minutes"] == 6.0 * proposed["reviews"]
     changed = {row.partition(" -> ")[2] for row in told["changed"]}
     assert changed <= {"challenge", "review"}, "a further rule never makes it milder"
+
+
+def _sent(ident: str, customer: str, minute: int, **over: Any) -> dict[str, Any]:
+    at = datetime(2026, 1, 5, 10, minute, tzinfo=UTC) + timedelta(days=over.pop("day", 0))
+    known = {
+        "id": ident, "type": "transaction", "time": at.isoformat(), "customer": customer,
+        "amount": "100.00", "currency": "CNY", "payee": {"account": f"acc-{ident}"},
+        "channel": "app", "kind": "bill",
+    }  # fmt: skip
+    return {**known, **over}
+
+
+def test_friction_is_told_for_each_day_and_segment_and_money_by_what_the_bank_did(
+    tmp_path: Path,
+) -> None:
+    """Two customers of a segment, one of none; counted by hand."""
+    events = [
+        _sent("p1", "anna", 0),
+        _sent("p2", "anna", 5),
+        _sent("p3", "berta", 10, channel="web"),
+        _sent("p4", "carl", 20),
+        {"id": "s1", "type": "status", "time": "2026-01-05T11:00:00+00:00", "customer": "anna",
+         "event": "p1", "state": "reversed"},
+        {"id": "s2", "type": "status", "time": "2026-01-05T11:01:00+00:00", "customer": "carl",
+         "event": "p4", "state": "executed"},
+        _sent("p5", "berta", 0, day=1),
+    ]  # fmt: skip
+    file = tmp_path / "few.ndjson"
+    file.write_text("".join(json.dumps(one) + "\n" for one in events), encoding="utf-8")
+    house = open_house(tmp_path / "data")
+    token = edge_of(house).tokens.token
+    settings, nonce = house.settings, house.secrets.nonce_key
+    today = read_rule_set(settings)
+    row = {
+        "version": 2, "id": "bills", "title": "Bills", "reason": {"en": "A bill."},
+        "when": 'event.kind == "bill"', "action": "challenge", "state": "draft",
+    }  # fmt: skip
+    known = known_names(settings)
+    raw = orjson.dumps(changed_document(orjson.loads(today.document), {"bills": row}, None))
+    proposed = of_document(raw, known)
+    added_us = int(datetime(2026, 1, 5, 10, 7, tzinfo=UTC).timestamp()) * 1_000
+    told = run(
+        lambda tally: facts_of(file, settings, 0, edge_of(house), today.rates, tally),
+        settings, today=today, proposed=proposed, nonce_key=nonce,
+        rules=[rule for rule in proposed.rules if rule.id == "bills"],
+        lists=[
+            {
+                "op": "add", "list": "elderly", "kind": "customer", "by": "ann", "reason": "told",
+                "value": token("customer", customer), "version": f"{at_ms}-0",
+            }
+            for customer, at_ms in (("anna", added_us), ("berta", 1_000))
+        ],
+    )  # fmt: skip
+    side = told["sides"]["proposed"]
+    asked = {part: row["questions"] for part, row in side["by_segment"].items()}
+    # anna came on the list after both of her payments, berta long before
+    assert asked == {"elderly": 2, "none": 3}
+    assert side["by_segment"]["none"]["customers_asked"] == 2
+    assert side["by_segment"]["none"]["customers_asked_twice_in_a_day"] == 1
+    assert side["by_segment"]["elderly"]["customers_asked_twice_in_a_day"] == 1
+    days = {day: row["questions"] for day, row in side["by_day"].items()}
+    assert days == {"2026-01-05": 4, "2026-01-06": 1}
+    assert {name: row["questions"] for name, row in side["by_channel"].items()} == {
+        "app": 4, "web": 1,
+    }  # fmt: skip
+    assert side["stopped_by_status"] == {
+        "reversed": "100.00", "executed": "100.00", "unknown": "300.00",
+    }  # fmt: skip
+    assert told["money"]["hit_by_status"] == side["stopped_by_status"]
+    assert told["sides"]["today"]["stopped_by_status"] == {}
+    html = page(told, "few")
+    assert "Friction a customer segment" in html
+    assert "elderly, proposed" in html
 
 
 def test_each_cell_has_examples_that_say_why(told: dict[str, Any]) -> None:
