@@ -17,9 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from difflib import get_close_matches
-from typing import Any, NamedTuple
-
-import cel
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from risk.events import micros
 from risk.rule_check import (
@@ -51,6 +49,9 @@ from risk.rule_language import (
     read,
     words,
 )
+
+if TYPE_CHECKING:
+    import cel  # brings a command line along: only who runs rules pays for it
 
 OUTCOMES = ("approve", "challenge", "review", "decline")
 MILD_TO_STRICT = {outcome: place for place, outcome in enumerate(OUTCOMES)}
@@ -466,7 +467,7 @@ class _Ready(NamedTuple):
     """A rule ready to run; ``variables`` are what its program reads, by name."""
 
     rule: Rule
-    program: cel.Program
+    program: "cel.Program"
     gate: _Gate | None
     needs: tuple[str, ...]
     variables: tuple[tuple[str, str], ...]
@@ -479,6 +480,7 @@ class _OfType(NamedTuple):
     shadow: tuple[_Ready, ...]
     listed: tuple[Listed, ...]
     hits: tuple[str, ...]
+    context: "Callable[[], cel.Context]"
 
 
 OnList = Callable[[str, str, str, int], bool]
@@ -503,6 +505,8 @@ class Docket:
         )
 
     def _prepare(self, kind: str) -> _OfType:
+        import cel
+
         mine = [rule for rule in self.rules if kind in rule.applies_to]
         acting = [rule for rule in mine if rule.state in ("live", "shadow")]
         numbers: dict[str, str] = {}
@@ -525,6 +529,7 @@ class Docket:
             tuple(ready["shadow"]),
             tuple(listed.values()),
             tuple(name for name in numbers if name.startswith(HIT)),
+            cel.Context,
         )
 
     @property
@@ -557,7 +562,7 @@ class Docket:
                     and on_list(look.list, KEYS[look.key], str(value), at_us)
                 )
             facts.update(dict.fromkeys(mine.hits, False))
-        run = _Run(facts, at_us, frozenset(mine.hits))
+        run = _Run(facts, at_us, frozenset(mine.hits), mine.context())
         live = run.held(mine.live)
         return live, run.held(mine.shadow) if mine.shadow else []
 
@@ -576,9 +581,11 @@ class _Run:
 
     __slots__ = ("_at_us", "_context", "_facts", "_given", "_watched")
 
-    def __init__(self, facts: Any, at_us: int, watched: frozenset[str]) -> None:
+    def __init__(
+        self, facts: Any, at_us: int, watched: frozenset[str], context: "cel.Context"
+    ) -> None:
         self._facts, self._at_us, self._watched = facts, at_us, watched
-        self._context = cel.Context()
+        self._context = context
         self._given: set[str] = set()
 
     def held(self, ready: tuple[_Ready, ...]) -> list[Hit]:
