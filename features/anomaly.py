@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from math import log1p
-from typing import Final
+from typing import Any, Final
 
 from river import anomaly
 
@@ -35,8 +35,22 @@ RANGES: Final[Mapping[str, float]] = {
 }
 
 
+_TOPS: Final = tuple((name, top, log1p(top)) for name, top in RANGES.items())
+_HEIGHT: Final = 8
+_WINDOW: Final = 1_000
+_LEVELS: Final = range(_HEIGHT)
+
+#: A branch as (place of its feature, threshold, below, above); a leaf is its number.
+Node = Any
+
+
 class HalfSpaceTrees:
-    """10 trees of height 8, a window of 1,000 events: about 170 kB, whatever was seen."""
+    """10 trees of height 8, a window of 1,000 events: about 170 kB, whatever was seen.
+
+    The trees are River's: it grows them, and turns each full window into what is usual. In between
+    they are walked here, once an event for both score and lesson. What a leaf says is fixed for a
+    window, and the mass of a branch is that of its leaves: one look and one step a tree.
+    """
 
     id = "half_space_trees"
 
@@ -44,31 +58,113 @@ class HalfSpaceTrees:
         self.seen = 0
         self._trees = anomaly.HalfSpaceTrees(
             n_trees=10,
-            height=8,
-            window_size=1_000,
+            height=_HEIGHT,
+            window_size=_WINDOW,
             limits=dict.fromkeys(RANGES, (0.0, 1.0)),
             seed=1,
         )
+        self._most = float(10 * _WINDOW * (2 ** (_HEIGHT + 1) - 1))
+        self._read()
 
-    def _scaled(self, features: Mapping[str, Value]) -> dict[str, float]:
-        scaled = {}
-        for name, top in RANGES.items():
+    def _read(self) -> None:
+        """Take over trees and masses as River has them."""
+        trees = self._trees
+        self._leaves: list[Node] = []
+        places = {name: at for at, name in enumerate(RANGES)}
+        self._roots = [self._branch(tree, places) for tree in trees.trees]
+        self._mass: list[int] = [leaf.l_mass for leaf in self._leaves]
+        self._room: int = trees.window_size - trees.counter if trees.trees else 1
+        self._usual()
+
+    def _branch(self, node: Node, places: Mapping[str, int]) -> Node:
+        if not hasattr(node, "children"):
+            self._leaves.append(node)
+            return len(self._leaves) - 1
+        below, above = (self._branch(child, places) for child in node.children)
+        return places[node.feature], node.threshold, below, above
+
+    def _usual(self) -> None:
+        """What each leaf says, by the last full window; nothing before there is one."""
+        self._said: list[float] = []
+        for tree in self._trees.trees if self._trees.trees and self._trees.trees[0].r_mass else ():
+            self._say(tree, 0.0, 1, self._trees.size_limit, ended=False)
+
+    def _say(self, node: Node, score: float, weight: int, least: float, *, ended: bool) -> None:
+        """Mass times 2 ** depth from the root to each leaf, or to where there is too little."""
+        if not ended:
+            score += node.r_mass * weight
+        if not hasattr(node, "children"):
+            self._said.append(score)
+            return
+        for child in node.children:
+            self._say(child, score, 2 * weight, least, ended=ended or node.r_mass < least)
+
+    def _write(self) -> None:
+        """Give the masses back to River's trees."""
+        for leaf, mass in zip(self._leaves, self._mass, strict=True):
+            leaf.l_mass = mass
+        for tree in self._trees.trees:
+            _weigh(tree)
+        if self._roots:
+            self._trees.counter = self._trees.window_size - self._room
+
+    def _scaled(self, features: Mapping[str, Value]) -> list[float]:
+        scaled = []
+        for name, top, whole in _TOPS:
             value = features.get(name)
             known = 0.0 if value is None else max(0.0, min(float(value), top))
-            scaled[name] = log1p(known) / log1p(top)
+            scaled.append(log1p(known) / whole)
         return scaled
+
+    def _met(self, scaled: list[float]) -> list[int]:
+        """The leaf in each tree."""
+        met: list[int] = []
+        for node in self._roots:
+            for _ in _LEVELS:
+                place, threshold, below, above = node
+                node = below if scaled[place] < threshold else above  # noqa: PLW2901  downwards
+            met.append(node)
+        return met
+
+    def _unlike(self, met: list[int]) -> float:
+        said = self._said
+        if not said:
+            return 0.0
+        score = 0.0
+        for leaf in met:
+            score += said[leaf]
+        return 1 - score / self._most
 
     def score_one(self, features: Mapping[str, Value]) -> float:
         """How unlike: 0 to 1; 0 until the first window is full. Changes nothing."""
-        return float(self._trees.score_one(self._scaled(features)))  # type: ignore[no-untyped-call]  # River's
+        return self._unlike(self._met(self._scaled(features)))
 
     def learn_one(self, features: Mapping[str, Value]) -> None:
         """One more event that was seen."""
+        self.meet_one(features)
+
+    def meet_one(self, features: Mapping[str, Value]) -> float:
+        """What ``score_one`` says, then ``learn_one``."""
+        scaled = self._scaled(features)
+        met = self._met(scaled)
+        said = self._unlike(met)
         self.seen += 1
-        self._trees.learn_one(self._scaled(features))  # type: ignore[no-untyped-call]  # River's
+        self._room -= 1
+        if self._room:
+            mass = self._mass
+            for leaf in met:
+                mass[leaf] += 1
+            return said
+        # The first event of all, or the last of a window: River grows the trees, or turns them.
+        self._room = 1
+        self._write()
+        self._trees.learn_one(dict(zip(RANGES, scaled, strict=True)))  # type: ignore[no-untyped-call]  # River's
+        self._read()
+        return said
 
     def dump(self) -> bytes:
         """The trees as bytes. A pickle: it is loaded only where its SHA-256 is the known one."""
+        self._write()
         return MAGIC + bytes((VERSION,)) + pickle.dumps((self.seen, self._trees), protocol=5)
 
     @classmethod
@@ -78,4 +174,14 @@ class HalfSpaceTrees:
             raise ModelError(f"stored half-space trees begin with {MAGIC!r}, got {stored[:4]!r}")
         trees = cls()
         trees.seen, trees._trees = pickle.loads(stored[4:])  # noqa: S301  named by its hash
+        trees._read()
         return trees
+
+
+def _weigh(node: Node) -> int:
+    """The mass of a branch is that of its leaves."""
+    if hasattr(node, "children"):
+        below, above = node.children
+        node.l_mass = _weigh(below) + _weigh(above)
+    mass: int = node.l_mass
+    return mass

@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from math import exp
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 import orjson
 
@@ -125,6 +125,12 @@ class Calibrator:
         return found
 
 
+class Pupil(Model, Protocol):
+    """A model that says in one turn what it thought of an event, and learns its label."""
+
+    def teach_one(self, features: Mapping[str, Value], fraud: bool) -> float: ...
+
+
 class Calibrated:
     """A model whose probabilities are shares of frauds; it ranks, and explains, as that one does.
 
@@ -133,7 +139,7 @@ class Calibrated:
 
     kind: ClassVar = "calibrated"
 
-    def __init__(self, model: Model, calibrator: Calibrator | None = None) -> None:
+    def __init__(self, model: Pupil, calibrator: Calibrator | None = None) -> None:
         self.model = model
         self.id, self.inputs = model.id, model.inputs
         self.calibrator = Calibrator() if calibrator is None else calibrator
@@ -164,8 +170,7 @@ class Calibrated:
 
     def learn_one(self, features: Mapping[str, Value], fraud: bool) -> None:
         """One lesson, for the map with what the model says before it learns."""
-        self.calibrator.learn_one(self.model.score_one(features), fraud)
-        self.model.learn_one(features, fraud)
+        self.calibrator.learn_one(self.model.teach_one(features, fraud), fraud)
 
     def dump(self) -> bytes:
         """The model as bytes: the map, then the model's own."""
@@ -174,7 +179,7 @@ class Calibrated:
         return sealed(self.id, _HEADER + size + state + self.model.dump())
 
     @classmethod
-    def load(cls, stored: bytes, load: Callable[[bytes], Model]) -> Calibrated:
+    def load(cls, stored: bytes, load: Callable[[bytes], Pupil]) -> Calibrated:
         """The model that ``dump`` wrote; one from before the map was begins with a fresh one."""
         _, payload = opened(stored)
         if not payload.startswith(_HEADER):

@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import nlargest
-from itertools import islice
 from math import exp, log
 from operator import sub
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 import orjson
-from river import linear_model, optim
+from river import linear_model
 
 from features.bins import Bins, counted, refitted
 from features.moment import Value
+from features.onehot import OneHot
 
 #: What a stored model begins with; the byte after it is the version of the format.
 #: 1: the JSON of a binned regression. 2: a byte that tells the id's length, the id, the payload.
@@ -158,16 +158,9 @@ class Regression(linear_model.LogisticRegression):
         found: float = self._weights.get(token, 0.0)
         return found
 
-    def weigh(self, tokens: Iterable[str]) -> list[float]:
-        """The weights of these tokens, in order."""
-        known = self._weights.get
-        return [known(token, 0.0) for token in tokens]
-
-    def know(self, token: str, weight: float, squares: float | None = None) -> None:
-        """Set one weight, and AdaGrad's sum of squared gradients that its rate goes by."""
+    def know(self, token: str, weight: float) -> None:
+        """Set one weight."""
         self._weights[token] = weight
-        if squares is not None:
-            self.optimizer.g2[token] = squares
 
 
 class BinnedRegression:
@@ -194,15 +187,8 @@ class BinnedRegression:
         self.lessons = self._honest = 0
         self._bins = {name: Bins() for name in inputs}
         self._place = {name: at for at, name in enumerate(inputs)}
-        self._nothing = [f"{name}=0" for name in inputs]
-        self._paired = tuple(dict.fromkeys(name for pair in crosses for name in pair))
-        span = range(LEVELS + 1)
-        self._pairs = [
-            (one, other, [[f"{one}*{other}={at},{beside}" for beside in span] for at in span])
-            for one, other in crosses
-        ]
+        self._plan()
         self._regression = self._fresh()
-        self._plan = self._planned()
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -216,44 +202,49 @@ class BinnedRegression:
             "crosses": self.crosses,
         }
 
-    def _fresh(self) -> Regression:
-        return Regression(optimizer=optim.AdaGrad(self.rate))
+    def _plan(self) -> None:
+        """Lay the places out: of each input its bins one after the other, then the crosses."""
+        self._edges = [bins.edges for bins in self._bins.values()]
+        self._base: list[int] = []  # of each input, the place of its bin of no value
+        self._tokens: list[str] = []  # of each place, its name in a snapshot
+        for name, bins in self._bins.items():
+            self._base.append(len(self._tokens))
+            self._tokens += [f"{name}={at}" for at in range(len(bins.edges) + 2)]
+        self._pairs: list[tuple[int, int, int]] = []  # two inputs, the place of no value of either
+        span = range(LEVELS + 1)
+        for one, other in self.crosses:
+            self._pairs.append((self._place[one], self._place[other], len(self._tokens)))
+            self._tokens += [f"{one}*{other}={at},{beside}" for at in span for beside in span]
+
+    def _fresh(self) -> OneHot:
+        return OneHot(self.rate, len(self._tokens))
 
     # -- answers -------------------------------------------------------------------------------
 
-    def _hot(self, features: Mapping[str, Value]) -> dict[str, int]:
+    def _hot(self, features: Mapping[str, Value]) -> list[int]:
         """Of each input the one bin that is on, and of each cross the one pair of levels."""
-        get = features.get
-        hot: dict[str, int] = {}
-        for name, edges, tokens in self._plan:
-            value = get(name)
-            if value is None or value != value:  # noqa: PLR0124  NaN is no value either
-                hot[tokens[0]] = 1
-            else:
-                hot[tokens[1 + bisect_left(edges, value)]] = 1
-        if self.crosses:
-            levels = self._levels(features)
-            for one, other, pairs in self._pairs:
-                hot[pairs[levels[one]][levels[other]]] = 1
+        hot = [
+            base if value is None or value != value else base + 1 + bisect_left(edges, value)  # noqa: PLR0124  NaN is no value either
+            for value, edges, base in zip(
+                map(features.get, self.inputs), self._edges, self._base, strict=True
+            )
+        ]
+        for one, other, base in self._pairs:
+            at, beside = self._level(hot, one), self._level(hot, other)
+            hot.append(base + at * (LEVELS + 1) + beside)
         return hot
 
-    def _levels(self, features: Mapping[str, Value]) -> dict[str, int]:
-        bins = self._bins
-        return {name: bins[name].level(features.get(name), LEVELS) for name in self._paired}
-
-    def _planned(self) -> list[tuple[str, list[float], list[str]]]:
-        """Of each input its edges, and the names of its bins."""
-        return [
-            (name, bins.edges, [f"{name}={at}" for at in range(len(bins.edges) + 2)])
-            for name, bins in self._bins.items()
-        ]
+    def _level(self, hot: Sequence[int], at: int) -> int:
+        """The bin that is on among only so many: 0 is no value, else 1 to `LEVELS`."""
+        place = hot[at] - self._base[at]
+        return 0 if place == 0 else 1 + (place - 1) * LEVELS // (len(self._edges[at]) + 1)
 
     def score_one(self, features: Mapping[str, Value]) -> float:
         """The probability of fraud, 0 to 1. Changes nothing."""
-        return self._probability(self._hot(features))
+        return self._probability(self._regression.weigh(self._hot(features)))
 
-    def _probability(self, hot: dict[str, int]) -> float:
-        logit = self._regression.logit(hot) + log(self.honest_share)
+    def _probability(self, weights: Sequence[float]) -> float:
+        logit = self._regression.logit(weights) + log(self.honest_share)
         return 1.0 / (1.0 + exp(-logit)) if logit > -_STEEP else 0.0
 
     def explain_one(self, features: Mapping[str, Value], top: int = 5) -> list[Factor]:
@@ -261,32 +252,33 @@ class BinnedRegression:
 
         Exact, for the logit is a sum: what the bin that is on weighs, less the bin of no value.
         """
-        return self._factors(self._hot(features), features, top)
+        return self.tell_one(features, top)[1]
 
     def tell_one(self, features: Mapping[str, Value], top: int = 5) -> tuple[float, list[Factor]]:
         """Probability and factors in one look at the features."""
         hot = self._hot(features)
-        return self._probability(hot), self._factors(hot, features, top)
+        weights = self._regression.weigh(hot)
+        return self._probability(weights), self._factors(hot, weights, features, top)
 
     def _factors(
-        self, hot: Mapping[str, int], features: Mapping[str, Value], top: int
+        self, hot: list[int], weights: list[float], features: Mapping[str, Value], top: int
     ) -> list[Factor]:
         """This runs for every event: what can be one call over all inputs is."""
-        weigh, place = self._regression.weigh, self._place
-        moved = list(map(sub, weigh(islice(hot, len(self.inputs))), weigh(self._nothing)))
-        if self.crosses:
-            levels = self._levels(features)
-            for one, other, tokens in self._pairs:
-                at, beside = levels[one], levels[other]
-                both, first, second = weigh((tokens[at][beside], tokens[0][beside], tokens[at][0]))
-                moved[place[one]] += both - first
-                moved[place[other]] += both - second
+        weigh = self._regression.weigh
+        moved = list(map(sub, weights, weigh(self._base)))  # as long as the shorter, the inputs
+        for one, other, base in self._pairs:
+            at, beside = self._level(hot, one), self._level(hot, other)
+            row = base + at * (LEVELS + 1)
+            both, first, second = weigh((row + beside, base + beside, row))
+            moved[one] += both - first
+            moved[other] += both - second
         sizes = list(map(abs, moved))
         whole = sum(sizes) or 1.0
         inputs, get = self.inputs, features.get
+        order = sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)
         return [
             Factor(inputs[at], moved[at], sizes[at] / whole, get(inputs[at]))
-            for at in nlargest(top, range(len(sizes)), key=sizes.__getitem__)
+            for at in order[:top]
             if sizes[at]
         ]
 
@@ -294,53 +286,62 @@ class BinnedRegression:
 
     def learn_one(self, features: Mapping[str, Value], fraud: bool) -> None:
         """One lesson: these features, as scored, were of a fraud or were not."""
+        self._learn(self._hot(features), features, fraud)
+
+    def teach_one(self, features: Mapping[str, Value], fraud: bool) -> float:
+        """Learn as ``learn_one`` does, and give what ``score_one`` said before."""
+        hot = self._hot(features)
+        said = self._probability(self._regression.weigh(hot))
+        self._learn(hot, features, fraud)
+        return said
+
+    def _learn(self, hot: list[int], features: Mapping[str, Value], fraud: bool) -> None:
         self.lessons += 1
         if counted(self.lessons):
             for name, bins in self._bins.items():
                 bins.count(features.get(name))
         if refitted(self.lessons):
             self._refit()
+            hot = self._hot(features)
         if not fraud:
             before = int(self._honest * self.honest_share)
             self._honest += 1
             if int(self._honest * self.honest_share) == before:
                 return
-        self._regression.learn_one(self._hot(features), fraud)
+        self._regression.learn(hot, fraud)
 
     def _refit(self) -> None:
         """Set the bin edges anew; a new bin starts with what the old one at its place knew."""
-        came_from: dict[str, list[int]] = {}
-        for name, bins in self._bins.items():
+        old, bases, pairs = self._regression, self._base, self._pairs
+        came_from: list[list[int]] = []
+        for bins in self._bins.values():
             former = Bins()
             former.edges = bins.fit()
-            edges = bins.edges
-            places = [*edges, float("inf")]
-            came_from[name] = [0, *(former(place) for place in places)]
-        old, new = self._regression, self._fresh()
-        weights, g2 = old.weights, old.optimizer.g2
+            came_from.append([0, *map(former, (*bins.edges, float("inf")))])
+        self._plan()
+        self._regression = new = self._fresh()
         new.intercept = old.intercept
         new.optimizer.n_iterations = old.optimizer.n_iterations
 
-        def carry(token: str, source: str) -> None:
-            if source in weights:
-                new.know(token, weights[source], g2[source] * _FRESHNESS)
+        def carry(place: int, source: int) -> None:
+            if old.knows(source):
+                new.know(place, old.values[source], old.squares[source] * _FRESHNESS)
 
-        for name, sources in came_from.items():
+        for base, before, sources in zip(self._base, bases, came_from, strict=True):
             for at, source in enumerate(sources):
-                carry(f"{name}={at}", f"{name}={source}")
-        if self.crosses:  # a level is a place among the bins, and means the same after the refit
-            for token in weights:
-                if "*" in token:
-                    carry(token, token)
-        self._regression = new
-        self._plan = self._planned()
+                carry(base + at, before + source)
+        if pairs:  # a level is a place among the bins, and means the same after the refit
+            moved = self._pairs[0][2] - pairs[0][2]
+            for place, _, _ in old.known():
+                if place >= pairs[0][2]:
+                    carry(place + moved, place)
 
     # -- bytes ---------------------------------------------------------------------------------
 
     def dump(self) -> bytes:
         """The model as bytes: a header, then JSON whose numbers read back as they were."""
         regression = self._regression
-        weights, g2 = regression.weights, regression.optimizer.g2
+        tokens = self._tokens
         state = {
             "id": self.id,
             "inputs": self.inputs,
@@ -352,7 +353,7 @@ class BinnedRegression:
             "bins": {name: bins.state() for name, bins in self._bins.items()},
             "intercept": regression.intercept,
             "steps": regression.optimizer.n_iterations,
-            "weights": [(name, weight, g2.get(name, 0.0)) for name, weight in weights.items()],
+            "weights": [(tokens[at], weight, square) for at, weight, square in regression.known()],
         }
         return sealed(self.id, orjson.dumps(state))
 
@@ -369,12 +370,18 @@ class BinnedRegression:
         )
         model.lessons, model._honest = state["lessons"], state["honest"]
         model._bins = {name: Bins.restored(state["bins"][name]) for name in model.inputs}
-        model._plan = model._planned()
-        regression = model._regression
+        model._plan()
+        regression = model._regression = model._fresh()
         regression.intercept = state["intercept"]
         regression.optimizer.n_iterations = state["steps"]
-        for name, weight, squares in state["weights"]:
-            regression.know(name, weight, squares)
+        places = {token: at for at, token in enumerate(model._tokens)}
+        for token, weight, square in state["weights"]:
+            if token not in places:
+                raise ModelError(
+                    f"a stored model: needed a weight of one of its bins, got one of {token!r}: "
+                    "it is damaged; take an older snapshot"
+                )
+            regression.know(places[token], weight, square)
         return model
 
 

@@ -39,8 +39,10 @@ class Opinion(Protocol):
 
     @property
     def id(self) -> str: ...
-    def score_one(self, features: Values) -> float: ...
-    def learn_one(self, features: Values) -> None: ...
+    def meet_one(self, features: Values) -> float:
+        """What it says of this (0 to 1); from now on it has seen it."""
+        ...
+
     def dump(self) -> bytes: ...
 
 
@@ -270,8 +272,7 @@ class ModelLogic(StatefulBatchLogic[Fact, Scored, Kept]):
     def _unlike(self, features: Values) -> int | None:
         if self._opinion is None:
             return None
-        anomaly = score_of(self._opinion.score_one(features))
-        self._opinion.learn_one(features)
+        anomaly = score_of(self._opinion.meet_one(features))
         self._seen += 1
         if self._seen % EVENTS_AN_OPINION == 0:
             raw = self._opinion.dump()

@@ -48,8 +48,7 @@ def run(facts: Iterable[Fact], rules: RuleSet) -> tuple[float, Counter[str], flo
         list((talk := talks[moment.customer]).expire(now - GRACE_US))
         if moment.type == "transaction" and not moment.late:
             watch.watch_one(values, score, moment.time_us)
-        words = {"score": score, "anomaly": round(trees.score_one(values) * 1000)}
-        trees.learn_one(values)
+        words = {"score": score, "anomaly": round(trees.meet_one(values) * 1000)}
         judged = judge(moment, values, words, rules, talk, now, champion.lessons)
         if judged.outcome == "challenge":
             talk.ask(Asked(moment.id, moment.id, now, now + wait, moment.amount_base or 0))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.calibrate import LESSONS_FIRST, Calibrated, Calibrator
-from features.model import INPUTS, BinnedRegression, Model, ModelError
+from features.model import INPUTS, BinnedRegression, ModelError
 from features.moment import Value
 
 
@@ -71,7 +71,7 @@ def _lessons(count: int) -> list[tuple[dict[str, Value], bool]]:
     return rows
 
 
-def _load(stored: bytes) -> Model:
+def _load(stored: bytes) -> BinnedRegression:
     return BinnedRegression.load(stored)
 
 

@@ -58,11 +58,9 @@ class Count:
     def __init__(self, seen: int = 0) -> None:
         self.seen = seen
 
-    def score_one(self, features: Values) -> float:
-        return self.seen / 1000
-
-    def learn_one(self, features: Values) -> None:
+    def meet_one(self, features: Values) -> float:
         self.seen += 1
+        return (self.seen - 1) / 1000
 
     def dump(self) -> bytes:
         return str(self.seen).encode()
