@@ -8,12 +8,13 @@ from typing import Any
 
 import orjson
 
-from flows.effects import Contradiction, Ending, Leaving, Note
+from flows.effects import Contradiction, Ending, Inquired, Leaving, Note
+from flows.inquire import Seeks
 from flows.judge import Due, JudgeShard, Judging, load_kept
 from flows.records import Recorder
 from flows.scored import MemoryScoreds
 from flows.shards import Cabinet, MemoryStore
-from flows.walk import HeardUntil, ModelMark, Scored, Spoken, Values
+from flows.walk import HeardUntil, ModelMark, Scored, Spoken, Values, Wished
 from risk import events, money
 from risk.challenge import Conversation
 from risk.events import Moment
@@ -108,6 +109,7 @@ class Doors:
     notes: list[str] = field(default_factory=list)
     fetched: set[str] = field(default_factory=set)
     notices: list[dict[str, Any]] = field(default_factory=list)
+    inquired: list[dict[str, Any]] = field(default_factory=list)
 
     def decide(self, leaving: Sequence[Leaving]) -> list[dict[str, Any] | None]:
         told: list[dict[str, Any] | None] = []
@@ -167,11 +169,26 @@ class Doors:
             self.alerts += [one.alert] if one.alert else []
             self.notices += [one.notice] if one.notice else []
 
+    def made(self, events: Sequence[str]) -> list[bool]:
+        return [self.decisions.get(one, {}).get("decision") == "approve" for one in events]
+
+    def inquire(self, one: Inquired) -> None:
+        if one.rid in self.notes:
+            return
+        self.notes.append(one.rid)
+        self.records += one.records
+        self.inquired += [one.told] if one.told else []
+        self.alerts += one.alerts
+        self.labels += one.labels
+
 
 class Judge:
     """One shard of the judging stage, with its doors, its clock and its store."""
 
-    def __init__(self, *rules: Rule, mode: str = "act", **of_policy: Any) -> None:
+    def __init__(
+        self, *rules: Rule, mode: str = "act", seeks: Seeks | None = None, **of_policy: Any
+    ) -> None:
+        self.seeks = seeks
         self.doors, self.store, self.scoreds = Doors(), MemoryStore(), MemoryScoreds()
         self.now_us = NOON_US
         self.rules = RuleSet(rules, policy(**of_policy), "0" * 64, RATES)
@@ -195,6 +212,7 @@ class Judge:
             lambda _: self.now_us,
             lambda: 0,
             self.mode,
+            seeks=self.seeks,
         )
         self.shard: JudgeShard = self.stage.logic(self.version)
 
@@ -202,7 +220,7 @@ class Judge:
         """End an epoch."""
         self.version = self.shard.snapshot()
 
-    def hear(self, *facts: Scored | Spoken | HeardUntil) -> list[dict[str, Any]]:
+    def hear(self, *facts: Scored | Spoken | HeardUntil | Wished) -> list[dict[str, Any]]:
         """Hand in one batch; gives the decisions that are on record for it."""
         decided, _ = self.shard.on_batch(list(facts))
         return [one.decision for one in decided]
