@@ -122,12 +122,14 @@ class Push:
 
     arrives, speaks = True, False
 
-    def __init__(self, tmp: Path, redis_url: str) -> None:
-        self._tmp = tmp
+    def __init__(
+        self, tmp: Path, redis_url: str, *, port: int = 0, secret: bytes = SECRETS["vapid"]
+    ) -> None:
+        self._tmp, self._secret = tmp, secret
         self._process: subprocess.Popen[bytes] | None = None
         self._http: aiohttp.ClientSession
         self._hash = ""
-        self.port = servers.free_port()
+        self.port = port or servers.free_port()
         self.settings: Any = {
             "contact": "mailto:security@bank.example",
             "allow": [f"localhost:{self.port}"],
@@ -160,7 +162,7 @@ class Push:
 
     async def subscribe(self) -> tuple[str, str]:
         """A new subscription: its name at the service, and its JSON as a browser gives it."""
-        key = public_text(vapid_key(SECRETS["vapid"]))
+        key = public_text(vapid_key(self._secret))
         asked = {"userVisibleOnly": "true", "applicationServerKey": key}
         async with self._http.post("/subscribe", data=asked) as answer:
             given = (await answer.json())["data"]
