@@ -22,7 +22,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from flows.columns import BadCell, BadFile, Columns, Payment, known_table
 from flows.inlets import LATENESS_US
 from flows.scored import Row
-from flows.walk import Described, Values
+from flows.walk import Described, HeardUntil, Values
 from gateway.edge import Edge
 from risk import events, money
 from risk.events import Moment
@@ -33,7 +33,10 @@ _LONGEST_CELL = 1 << 20
 
 
 class Fact(NamedTuple):
-    """Something a file says: an event's moment, or a label that becomes known at a time."""
+    """Something a file says: an event's moment, or a label that becomes known at a time.
+
+    Neither of them is a mark: all answers up to its time were heard.
+    """
 
     at_us: int
     moment: Moment | None
@@ -340,7 +343,7 @@ class Answers(Protocol):
         """Whether whatever could be answered by then was decided."""
 
     def due(self, at_us: int) -> Fact | None:
-        """The next answer that was given by then."""
+        """The next answer that was given by then, or a mark of a day's end."""
 
     def outranked(self) -> None:
         """An answer came after a label that counts for more."""
@@ -355,8 +358,8 @@ class _FilePart(StatefulSourcePartition[Any, FilePlace]):
         self._under_way: set[str] = set()
         self._awake: datetime | None = None
 
-    def next_batch(self) -> list[Described | Known]:
-        batch: list[Described | Known] = []
+    def next_batch(self) -> list[Described | Known | HeardUntil]:
+        batch: list[Described | Known | HeardUntil] = []
         self._awake = None
         while len(batch) < self._inlet.batch:
             fact = self._held or next(self._facts, None)
@@ -374,7 +377,7 @@ class _FilePart(StatefulSourcePartition[Any, FilePlace]):
             told = self._told(answer or fact)
             if told is not None:
                 batch.append(told)
-                self._position += 1
+                self._position += not isinstance(told, HeardUntil)
         return batch
 
     def next_awake(self) -> datetime | None:
@@ -397,7 +400,9 @@ class _FilePart(StatefulSourcePartition[Any, FilePlace]):
             self._under_way.discard(name)
         return name in self._under_way
 
-    def _told(self, fact: Fact) -> Described | Known | None:
+    def _told(self, fact: Fact) -> Described | Known | HeardUntil | None:
+        if fact.moment is None and fact.label is None:
+            return HeardUntil(0, fact.at_us, self._position)
         if fact.moment is not None:
             moment = fact.moment._replace(
                 position=self._position,

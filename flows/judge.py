@@ -499,7 +499,11 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
         return Inquirer(seeks, stage.effects, stage.recorder, stage.scoreds, stage.nonce_key, waits)
 
     def _inquire(self, wish: Wished) -> None:
-        if self._inquirer is None or self._stage.mode != "act":
+        seeks = self._stage.seeks
+        if self._inquirer is None or seeks is None:
+            return
+        if self._stage.mode != "act":
+            seeks.told(wish, ())
             return
         conversation = self._conversation(wish.customer)
         inquiry = self._inquirer.ask(wish, conversation)

@@ -10,7 +10,7 @@ import hashlib
 import heapq
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from pathlib import Path
@@ -37,16 +37,20 @@ from flows.files import (
     read_truth,
 )
 from flows.fraud import fraud
+from flows.inquire import Seeks
 from flows.judge import GRACE_US, Decided, JudgeShard, Judging
+from flows.judge import Fact as JudgeFact
 from flows.outlet import Watch
 from flows.score import Drifted, Learnt, Promoted, Snapshots, nobody
 from flows.scored import MemoryScoreds
+from flows.seek import SeekStage, paid
 from flows.shards import MemoryStore
-from flows.walk import HeardUntil, Scored, Spoken
+from flows.walk import HeardUntil, Scored, Wished
 from gateway.edge import Edge
 from risk import events
 from risk.events import Moment
-from risk.seek import Paid, Seeker, Seeking
+from risk.labels import Known
+from risk.seek import Paid, Seeking
 
 Keep = Callable[[list[dict[str, Any]]], None]
 ANSWERED_AFTER_US = 600_000_000
@@ -150,9 +154,6 @@ class _Word(NamedTuple):
     at_us: int
     event: str
     says: bool
-    customer: str
-    payee: str
-    time_us: int
 
 
 class SimulatedAnswers(Answers):
@@ -161,7 +162,8 @@ class SimulatedAnswers(Answers):
     ``rate`` of them answer, ``wrong`` of those say the opposite of what is true. Asked is about
     each challenged payment; or, with ``per_day``, at the end of each day (UTC) about the payments
     that scored highest on it, one a customer at most. With ``seeking`` a part of that day's budget
-    seeks what is not known yet (``risk/seek.py``). Whether and what somebody answers about a
+    seeks what is not known yet: the flow's own stage chooses (``flows/seek.py``), and is waited for
+    before anything that could be known later goes in. Whether and what somebody answers about a
     payment is drawn from its id alone, so that no batching changes it; about a list, from the id
     of its newest payment: who errs misses the fraud in it, or names an honest one.
     """
@@ -180,9 +182,12 @@ class SimulatedAnswers(Answers):
         self._days: dict[int, dict[str, tuple[float, str, Paid]]] = {}
         self._closed_us = 0
         self._answers: list[_Word] = []
-        self._seeker = None if seeking is None else Seeker(seeking)
+        self.seeking = seeking
         # Who is sought out depends on what was heard by the day's end: then it is chosen.
         self._chosen_after_us = ANSWERED_AFTER_US if seeking is None else 0
+        self._awaited: Counter[int] = Counter()  # at which times the stage has still to choose
+        self._heard_us, self._followed = 0, 0
+        self._asked_about: set[str] = set()
         self._undecided: Counter[str] = Counter()
         self._asked_by: Counter[str] = Counter()
         self._honest: set[str] = set()
@@ -190,11 +195,8 @@ class SimulatedAnswers(Answers):
 
     def sent(self, moment: Moment) -> None:
         heapq.heappush(self._under_way, (moment.time_us, moment.id))
-        if self._seeker is None or moment.late or moment.id not in self._truth:
-            return
-        if moment.type == "transaction" and moment.payee is not None:
+        if self.seeking is not None and moment.type == "transaction":
             self._undecided[moment.id] += 1
-            self._seeker.remember(_paid(moment))
 
     def take(self, items: list[Decided]) -> None:
         """Hear of a batch of decided events."""
@@ -206,13 +208,13 @@ class SimulatedAnswers(Answers):
                 continue
             if self._per_day is None:
                 if decision["decision"] == "challenge":
-                    self._ask(_paid(moment), moment.time_us)
+                    self._ask(paid(moment), moment.time_us)
                 continue
             ends_us = _ends_us(moment.time_us)
             if ends_us <= self._closed_us:
                 continue
             today = self._days.setdefault(ends_us, {})
-            mine = (-scored.probability, moment.id, _paid(moment))
+            mine = (-scored.probability, moment.id, paid(moment))
             today[moment.customer] = min(mine, today.get(moment.customer, mine))
 
     def settled(self, at_us: int) -> bool:
@@ -228,8 +230,15 @@ class SimulatedAnswers(Answers):
                 del self._decided[event]
         if waiting and waiting[0][0] <= asked_us:
             return False
+        if self._awaited and self._must_wait(min(self._awaited), at_us):
+            return False
         answers = self._answers
         return not answers or answers[0].at_us > at_us or answers[0].event not in self._undecided
+
+    def _must_wait(self, first_us: int, at_us: int) -> bool:
+        """Whether what is still chosen at one time may matter by another."""
+        ends_us = min(self._days, default=at_us + 1)
+        return first_us + ANSWERED_AFTER_US <= at_us or first_us <= ends_us <= at_us
 
     def due(self, at_us: int) -> Fact | None:
         for ends_us in sorted(self._days):
@@ -237,6 +246,9 @@ class SimulatedAnswers(Answers):
                 break
             self._closed_us = ends_us
             self._close(sorted(self._days.pop(ends_us).values()), ends_us)
+            if self.seeking is not None:
+                self._awaited[ends_us] += 1
+                return Fact(ends_us, None, None)
         if not self._answers or self._answers[0].at_us > at_us:
             return None
         word = heapq.heappop(self._answers)
@@ -244,37 +256,64 @@ class SimulatedAnswers(Answers):
         counted["answered"] += 1
         counted["denied" if word.says else "confirmed"] += 1
         counted["wrong"] += word.says != self._truth[word.event].fraud
-        if self._seeker is not None:
-            about = Paid(word.event, word.time_us, word.customer, word.payee)
-            for other in self._seeker.heard(about, word.says, word.at_us):
-                counted["follow_ups"] += 1
-                self._ask(other, word.at_us)
+        if self.seeking is not None:
+            self._awaited[word.at_us] += 1
+            self._heard_us = word.at_us
         return Fact(word.at_us, None, (word.event, word.says, "customer"))
 
     def _earlier_than(self, ends_us: int) -> bool:
         """Whether an answer from before that day's end is still to be heard."""
-        seeks = self._seeker is not None
+        seeks = self.seeking is not None
         return seeks and bool(self._answers) and self._answers[0].at_us <= ends_us
 
     def outranked(self) -> None:
         self.counted["outranked"] += 1
+        if self.seeking is not None:
+            self._chosen(self._heard_us)
+
+    def walked(self, fact: Known | HeardUntil, wishes: int) -> None:
+        """The stage that seeks has taken a fact in, and wished for so many questions."""
+        if isinstance(fact, Known):
+            if fact.source != "customer":
+                return
+            self._followed += wishes
+            at_us = fact.known_us
+        else:
+            at_us, self._followed = fact.until_us, 0
+        self._awaited[at_us] += wishes
+        self._chosen(at_us)
+
+    def sought(self, wish: Wished, asked: Sequence[str]) -> None:
+        """A wish has become a question about these payments, or about none."""
+        payments = [one for one in wish.payments if one.event in asked]
+        if payments and wish.why == "review":
+            self._review(payments, wish.at_us)
+        elif payments:
+            self.counted["follow_ups"] += 1
+            self._ask(payments[0], wish.at_us)
+        self._chosen(wish.at_us)
+
+    def made(self, event: str) -> bool:
+        """Whether a customer knows the truth of a payment, and was not asked about it yet."""
+        return event in self._truth and event not in self._asked_about
+
+    def _chosen(self, at_us: int) -> None:
+        self._awaited[at_us] -= 1
+        if not self._awaited[at_us]:
+            del self._awaited[at_us]
 
     def _close(self, highest: list[tuple[float, str, Paid]], ends_us: int) -> None:
         """Ask what is to be asked at a day's end."""
-        seeker = self._seeker
-        if seeker is None:
-            for _, _, paid in highest[: self._per_day]:
-                self._ask(paid, ends_us)
-            return
-        left = seeker.left_today - min(seeker.seeking.reviews, seeker.left_today)
-        for _, _, paid in highest:
+        left = self._per_day or 0
+        if self.seeking is not None:
+            left = max(0, self.seeking.per_day - self._followed)
+            left -= min(self.seeking.reviews, left)
+        for _, _, payment in highest:
             if left <= 0:
                 break
-            if not seeker.asked(paid.event):
+            if self.made(payment.event):
                 left -= 1
-                self._ask(paid, ends_us)
-        for paid_list in seeker.reviews(ends_us):
-            self._review(paid_list, ends_us)
+                self._ask(payment, ends_us)
 
     def _count(self, customer: str, honest: bool) -> None:
         self.counted["asked"] += 1
@@ -282,39 +321,39 @@ class SimulatedAnswers(Answers):
         if honest:
             self._honest.add(customer)
 
-    def _ask(self, paid: Paid, at_us: int) -> None:
-        fraud = self._truth[paid.event].fraud
-        self._count(paid.customer, not fraud)
-        if _chance(paid.event, "answers") < self._rate:
-            wrong = _chance(paid.event, "errs") < self._wrong
-            self._say(paid, fraud != wrong, at_us)
+    def _ask(self, payment: Paid, at_us: int) -> None:
+        fraud = self._truth[payment.event].fraud
+        self._asked_about.add(payment.event)
+        self._count(payment.customer, not fraud)
+        if _chance(payment.event, "answers") < self._rate:
+            wrong = _chance(payment.event, "errs") < self._wrong
+            self._say(payment, fraud != wrong, at_us)
 
-    def _review(self, paid: list[Paid], at_us: int) -> None:
+    def _review(self, payments: list[Paid], at_us: int) -> None:
         """Ask one customer about a list of payments; the answer is one, about each of them."""
-        newest = paid[0].event
-        frauds = {one.event for one in paid if self._truth[one.event].fraud}
-        self._count(paid[0].customer, not frauds)
+        newest = payments[0].event
+        frauds = {one.event for one in payments if self._truth[one.event].fraud}
+        self._asked_about.update(one.event for one in payments)
+        self._count(payments[0].customer, not frauds)
         self.counted["reviews"] += 1
-        self.counted["reviewed_payments"] += len(paid)
+        self.counted["reviewed_payments"] += len(payments)
         if _chance(newest, "answers") >= self._rate:
             return
         named = frauds
         if _chance(newest, "errs") < self._wrong:
-            named = set() if frauds else {paid[int(_chance(newest, "names") * len(paid))].event}
-        for one in paid:
+            guess = payments[int(_chance(newest, "names") * len(payments))].event
+            named = set() if frauds else {guess}
+        for one in payments:
             self._say(one, one.event in named, at_us)
 
-    def _say(self, paid: Paid, says: bool, at_us: int) -> None:
-        word = _Word(
-            at_us + ANSWERED_AFTER_US, paid.event, says, paid.customer, paid.payee, paid.time_us
-        )
-        heapq.heappush(self._answers, word)
+    def _say(self, payment: Paid, says: bool, at_us: int) -> None:
+        heapq.heappush(self._answers, _Word(at_us + ANSWERED_AFTER_US, payment.event, says))
 
     def report(self) -> dict[str, int]:
         """How many were asked, answered (so far as the file goes), and what they said."""
         names = ("asked", "answered", "confirmed", "denied", "wrong", "outranked")
         told = {name: self.counted[name] for name in names}
-        if self._seeker is not None:
+        if self.seeking is not None:
             more = ("follow_ups", "reviews", "reviewed_payments")
             told |= {name: self.counted[name] for name in more}
         return told | {
@@ -322,10 +361,6 @@ class SimulatedAnswers(Answers):
             "honest_customers_asked": len(self._honest),
             "most_questions_to_one_customer": max(self._asked_by.values(), default=0),
         }
-
-
-def _paid(moment: Moment) -> Paid:
-    return Paid(moment.id, moment.time_us, moment.customer, moment.payee or "")
 
 
 def _ends_us(time_us: int) -> int:
@@ -350,11 +385,11 @@ class _SilentShard(JudgeShard):
         super().__init__(stage, version)
         self._deadlines: dict[str, int] = {}
 
-    def on_batch(self, values: list[Scored | Spoken | HeardUntil]) -> tuple[list[Decided], bool]:
+    def on_batch(self, values: list[JudgeFact]) -> tuple[list[Decided], bool]:
         facts = [fact for fact in values if isinstance(fact, Scored)]
         facts.sort(key=lambda fact: (fact.moment.time_us, fact.moment.position))
         told: list[Decided] = []
-        run: list[Scored | Spoken | HeardUntil] = []
+        run: list[JudgeFact] = []
         seen: set[str] = set()
         for fact in facts:
             customer = fact.moment.customer
@@ -365,9 +400,13 @@ class _SilentShard(JudgeShard):
             seen.add(customer)
             if self._deadlines:
                 self._end_by(customer, self._stage.now_us(fact.moment) - GRACE_US)
-        return told + self._decide_run(run), StatefulBatchLogic.RETAIN
+        told += self._decide_run(run)
+        wishes: list[JudgeFact] = [fact for fact in values if isinstance(fact, Wished)]
+        if wishes:
+            super().on_batch(wishes)
+        return told, StatefulBatchLogic.RETAIN
 
-    def _decide_run(self, run: list[Scored | Spoken | HeardUntil]) -> list[Decided]:
+    def _decide_run(self, run: list[JudgeFact]) -> list[Decided]:
         decided = super().on_batch(run)[0] if run else []
         for fact, decision, _ in decided:
             asked = decision.get("challenge")
@@ -420,6 +459,12 @@ def replay(
         if progress is not None:
             progress(len(items))
 
+    seeking = None if answers is None else answers.seeking
+    seek, seeks, made = None, None, None
+    if answers is not None and seeking is not None:
+        seek = SeekStage(seeking, sequenced=True, told=answers.walked)
+        seeks = Seeks(seeking.rest_us, opens=False, told=answers.sought)
+        made = answers.made
     inlet = FileInlet(
         _readable(facts, wrong),
         assemble.of_itself,
@@ -432,7 +477,7 @@ def replay(
         inlet=inlet,
         outlet=Watch(watch),
         store=MemoryStore(),
-        effects=PlainEffects(keep),
+        effects=PlainEffects(keep, made or (lambda event: True)),
         scoreds=scoreds,
         snapshots=Snapshots(models),
         journal=journal,
@@ -442,6 +487,8 @@ def replay(
         sequenced=True,
         told=told,
         catalogue=catalogue,
+        seek=seek,
+        seeks=seeks,
     )
     stages = assemble.stages(settings, rules, parts)
     flow = fraud(changed(stages, judge=silent(stages.judge)))
@@ -476,6 +523,7 @@ def silent(judge: Judging) -> Judging:
         judge.tick_ns,
         judge.mode,
         judge.on_brake,
+        judge.seeks,
     )
 
 

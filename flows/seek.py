@@ -121,7 +121,7 @@ class SeekLogic(StatefulBatchLogic[Fact, Wished, dict[str, Any]]):
             position = fact.moment.position if isinstance(fact, Scored) else fact.position
             heapq.heappush(self._waiting, (position, not mark, self._count, fact))
             self._count += 1
-        while self._waiting and self._waiting[0][0] == self._next:
+        while self._waiting and self._waiting[0][0] <= self._next:
             fact = heapq.heappop(self._waiting)[3]
             ready.append(fact)
             self._next += not isinstance(fact, HeardUntil)

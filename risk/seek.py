@@ -9,8 +9,8 @@ would tell soon. Two other questions seek what nobody knows yet:
   nothing of the next customer.
 * **A review**: a customer is shown their latest payments (``payments`` of them at most) and asked
   whether all are their own. Each is worth as much as it vouches for: the time from when its payee
-  was last vouched for to the payment itself. So the first asked are those whose payments lie at
-  payees of which nothing was heard for longest.
+  was last vouched for to the payment itself, times the payments of the last days there. So the
+  first asked are those whose payments lie at busy payees of which nothing was heard for longest.
 
 Nobody is sought out again within ``rest_us``, and nobody is asked twice about one payment. What is
 known of others is never part of a question.
@@ -110,13 +110,6 @@ class Seeker:
         """Somebody was asked about this payment, or knows of it already: nobody is asked again."""
         self._asked[event] = at_us
 
-    def asked(self, event: str) -> bool:
-        """Whether somebody was asked about this payment; else it counts as asked from now on."""
-        if event in self._asked:
-            return True
-        self.mark(event, self._order[-1].time_us if self._order else 0)
-        return False
-
     def heard(self, payment: Paid, fraud: bool, at_us: int) -> list[Paid]:
         """A customer answered about a payment: whom to ask about which one now.
 
@@ -214,7 +207,8 @@ class Seeker:
 
     def _vouches_us(self, payment: Paid, at_us: int) -> int:
         known_us = self._vouched_us.get(payment.payee, 0)
-        return max(0, payment.time_us - max(at_us - self.seeking.look_back_us, known_us))
+        vouches_us = payment.time_us - max(at_us - self.seeking.look_back_us, known_us)
+        return max(0, vouches_us) * len(self._at_place.get(payment.payee, ()))
 
     def state(self) -> dict[str, Any]:
         """What was asked and heard: all but the payments, which are remembered again."""
