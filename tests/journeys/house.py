@@ -211,6 +211,10 @@ class Bank:
         self.house, self.http, self.redis = house, http, redis
         self.bearers = house.opened.secrets.bearers
 
+    def headers(self, role: str) -> dict[str, str]:
+        """The headers of a caller in a role."""
+        return self._as(role)
+
     def _as(self, role: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.bearers[role]}"}
 

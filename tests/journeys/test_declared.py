@@ -50,14 +50,16 @@ def test_a_changed_catalogue_keeps_the_counts_of_what_stays_across_a_restart(
         house.end()
 
 
-def test_an_answer_raises_the_payees_and_the_devices_risk_within_a_second(house: House) -> None:
+def test_an_answer_raises_the_payees_and_the_devices_risk_within_a_second(
+    shared_house: House,
+) -> None:
     async def story() -> None:
-        async with bank_of(house) as bank, house.chat("boris") as boris:
-            await bank.introduce("boris")
+        async with bank_of(shared_house) as bank, shared_house.chat("bela") as bela:
+            await bank.introduce("bela")
             there = {"payee": {"account": "MULE"}, "device": {"id": "phone-7"}}
-            decision = await bank.asked("boris", amount="23000.00", **there)
-            asked = await question(boris, decision)
-            boris.say(asked.sender, f"NO {code(asked)}")
+            decision = await bank.asked("bela", amount="23000.00", **there)
+            asked = await question(bela, decision)
+            bela.say(asked.sender, f"NO {code(asked)}")
             outcome = await bank.outcome(decision["event"])
 
             async def marked() -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """Boris is asked about a payment that he never made, says no, and it is declined."""
 
 from risk import names
-from tests.journeys.house import SELF_CONSISTENT, House, bank_of, closing, code, question, tell
+from tests.journeys.house import House, bank_of, closing, code, question, tell
 from tests.patience import until
 
 
-def test_a_denied_payment_is_declined_and_teaches_that_it_was_fraud(house: House) -> None:
+def test_a_denied_payment_is_declined_and_teaches_that_it_was_fraud(shared_house: House) -> None:
     async def story() -> None:
-        async with bank_of(house) as bank, house.chat("boris") as boris:
+        async with bank_of(shared_house) as bank, shared_house.chat("boris") as boris:
             await bank.introduce("boris")
             decision = await bank.asked("boris", amount="23000.00")
             event = decision["event"]
@@ -24,8 +24,11 @@ def test_a_denied_payment_is_declined_and_teaches_that_it_was_fraud(house: House
             assert "23,000.00 CNY" in closed.body
 
             # The officers are alerted, and the model learns a fraud.
-            alerts = await until(lambda: bank.stream(names.ALERTS, "alert"), "the alert")
-            assert [(one["event"], one["kind"]) for one in alerts] == [(event, "denied")]
+            async def alerted() -> list[str]:
+                alerts = await bank.stream(names.ALERTS, "alert")
+                return [one["kind"] for one in alerts if one["event"] == event]
+
+            assert await until(alerted, "the alert") == ["denied"]
             (lesson,) = await bank.learnt(event)
             assert (lesson["fraud"], lesson["source"]) == (True, "customer")
 
@@ -39,5 +42,3 @@ def test_a_denied_payment_is_declined_and_teaches_that_it_was_fraud(house: House
             await bank.recorded(event, "case.closed", "answer", "outcome")
 
     tell(story())
-    house.end()
-    assert house.verify() == SELF_CONSISTENT

@@ -62,14 +62,14 @@ def test_a_caller_keeps_a_proof_that_holds_without_the_bank(
     assert go("-proof", *files, tmp_path / "policy") == 1
 
 
-def test_without_its_writer_nothing_is_read_and_decisions_go_on(house: House) -> None:
+def test_without_its_writer_nothing_is_read_and_decisions_go_on(battered_house: House) -> None:
     async def story() -> None:
-        async with bank_of(house) as bank:
+        async with bank_of(battered_house) as bank:
             event = (await bank.pay("jon", amount="20.00", payee={"account": "SHOP"}))["event"]
             await receipt_of(bank, event)
             where = f"/v1/decisions/{event}"
             assert (await fetched(bank, where, "officer"))[0] == 200
-            house.signal("ledger", signal.SIGSTOP)
+            battered_house.signal("ledger", signal.SIGSTOP)
             try:
                 refused, bought = await asyncio.gather(
                     fetched(bank, where, "officer"),
@@ -80,17 +80,17 @@ def test_without_its_writer_nothing_is_read_and_decisions_go_on(house: House) ->
                 assert bought["decision"] == "approve"
                 assert (await fetched(bank, where, "bank"))[0] == 200  # its own
             finally:
-                house.signal("ledger", signal.SIGCONT)
+                battered_house.signal("ledger", signal.SIGCONT)
             await receipt_of(bank, bought["event"])
             assert (await fetched(bank, where, "officer"))[0] == 200
-            read = [one for one in house.records(event) if one["kind"] == "access.read"]
+            read = [one for one in battered_house.records(event) if one["kind"] == "access.read"]
             # Two that were answered, and the one that was refused and came on record late.
             assert len(read) == 3
 
     tell(story())
     shown = subprocess.run(
         [sys.executable, "-m", "flows.cli", "case", "show", "case-nobody",
-         "--data", str(house.data)],
+         "--data", str(battered_house.data)],
         capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert shown.returncode == 2

@@ -4,7 +4,6 @@ import asyncio
 
 from risk import names
 from tests.journeys.house import (
-    SELF_CONSISTENT,
     House,
     bank_of,
     closing,
@@ -16,9 +15,9 @@ from tests.journeys.house import (
 STATE_OF = {"confirm": "confirmed", "deny": "denied"}
 
 
-def test_of_two_answers_at_once_the_first_in_the_stream_counts(house: House) -> None:
+def test_of_two_answers_at_once_the_first_in_the_stream_counts(shared_house: House) -> None:
     async def story() -> None:
-        async with bank_of(house) as bank, house.chat("emil") as emil:
+        async with bank_of(shared_house) as bank, shared_house.chat("emil") as emil:
             await bank.introduce("emil", "xmpp", "web")
             decision = await bank.asked("emil")
             event = decision["event"]
@@ -36,7 +35,7 @@ def test_of_two_answers_at_once_the_first_in_the_stream_counts(house: House) -> 
 
             # What was first in the stream of answers ends the question.
             answers = await bank.stream(names.ANSWERS, "answer")
-            first = STATE_OF[answers[0]["decision"]]
+            first = STATE_OF[next(one["decision"] for one in answers if one["event"] == event)]
             told = await bank.outcomes_told(event)
             assert told[0]["state"] == first
             word = {"confirmed": "CONFIRM", "denied": "DENY"}[first]
@@ -59,5 +58,3 @@ def test_of_two_answers_at_once_the_first_in_the_stream_counts(house: House) -> 
                 assert outcome["state"] == stands["state"]
 
     tell(story())
-    house.end()
-    assert house.verify() == SELF_CONSISTENT

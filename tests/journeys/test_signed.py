@@ -11,7 +11,7 @@ from risk.privacy import web_token
 from tests.gateway.chromium import chromium
 from tests.gateway.test_pages_in_a_browser import _shown, _text
 from tests.gateway.test_signing_in_a_browser import Signer
-from tests.journeys.house import SELF_CONSISTENT, House, bank_of, tell
+from tests.journeys.house import House, bank_of, tell
 
 
 class _At:
@@ -35,11 +35,11 @@ async def _enrol(bank: Any, signer: Signer) -> None:
 
 
 def test_a_large_confirm_is_signed_and_checked_again_from_the_ledger(
-    house: House, tmp_path: Path
+    shared_house: House, tmp_path: Path
 ) -> None:
     async def story() -> None:
-        async with bank_of(house) as bank, chromium(tmp_path / "browser") as page:
-            signer = Signer(_At(house.run["http"]), page)  # type: ignore[arg-type]
+        async with bank_of(shared_house) as bank, chromium(tmp_path / "browser") as page:
+            signer = Signer(_At(shared_house.run["http"]), page)  # type: ignore[arg-type]
             await page.open(signer.origin + "/c/none")
             await signer.authenticator()
             await _enrol(bank, signer)  # the first that is ever bound to her: it waits for nothing
@@ -47,7 +47,7 @@ def test_a_large_confirm_is_signed_and_checked_again_from_the_ledger(
             payment = bank.payment("sara", amount="60000.00")
             _, decision = await bank.send(payment)
             challenge, event = decision["challenge"]["id"], decision["event"]
-            token = web_token(house.opened.secrets.web_key, challenge)
+            token = web_token(shared_house.opened.secrets.web_key, challenge)
             await page.open(f"{signer.origin}/c/{challenge}#{token}")
             await page.until(_shown("confirm"))
             assert "passkey" in await page.run(_text("hint"))
@@ -64,7 +64,7 @@ def test_a_large_confirm_is_signed_and_checked_again_from_the_ledger(
             assert (outcome["state"], outcome["decision"]) == ("confirmed", "approve")
 
             await bank.recorded(event, "challenge.created", "outcome")
-            records = await asyncio.to_thread(house.records, event)
+            records = await asyncio.to_thread(shared_house.records, event)
             taken = [r for r in records if r["kind"] == "answer" and "signature" in r["body"]]
             assert [r["strength"] for r in taken] == ["signed"]
             asked = next(r for r in records if r["kind"] == "challenge.created")["body"]
@@ -84,6 +84,4 @@ def test_a_large_confirm_is_signed_and_checked_again_from_the_ledger(
             )
             assert checked["amount"] == "60000.00"
 
-    tell(story(), 200.0)
-    house.end()
-    assert house.verify() == SELF_CONSISTENT
+    tell(story())
