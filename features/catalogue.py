@@ -213,6 +213,11 @@ class Catalogue:
         """What was declared, by name."""
         return {one.name: one for one in self.declarations.sentences}
 
+    @property
+    def wordings(self) -> Mapping[str, str]:
+        """Of each declared feature what it counts, in words: its line, and the filters it names."""
+        return {one.name: _worded(one) for one in self.declarations.sentences}
+
     def needed(self, names: Collection[str]) -> Catalogue:
         """The same, counting of those on demand the named ones alone."""
         told = self.declarations.sentences
@@ -244,6 +249,12 @@ class Catalogue:
             for describer in self.describers
             for track in describer.tracks
         )
+
+
+def _worded(one: Sentence) -> str:
+    line = " ".join(one.text.split())
+    filters = (f"{chosen.name}: {chosen.text}" for chosen in one.filters)
+    return "; ".join(dict.fromkeys((line, *filters)))
 
 
 def _describers(

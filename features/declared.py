@@ -122,6 +122,11 @@ class Sentence:
     chosen: Filter
     steps: tuple[Filter, ...] = ()
 
+    @property
+    def filters(self) -> tuple[Filter, ...]:
+        """The named filters that it looks through."""
+        return tuple(one for one in (self.chosen, *self.steps) if one.name)
+
 
 @dataclass(frozen=True, slots=True)
 class Declarations:

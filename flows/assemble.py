@@ -52,7 +52,10 @@ def own_file(name: str, data: Path | None = None) -> Path:
 
 def known_names(settings: Settings, data: Path | None = None) -> Vocabulary:
     """The names that rules may use here."""
-    return vocabulary(read_catalogue(data).by_name, settings.base_currency, factors=BY_NAME)
+    known = read_catalogue(data)
+    return vocabulary(
+        known.by_name, settings.base_currency, factors=BY_NAME, wordings=known.wordings
+    )
 
 
 def read_rule_set(settings: Settings, data: Path | None = None) -> RuleSet:

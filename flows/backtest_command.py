@@ -51,8 +51,7 @@ def backtest_file(
         today = read_rule_set(settings, data)
         rows = orjson.loads(orjson.dumps(file_rows(file)))
         document = changed_document(orjson.loads(today.document), rows, None)
-        raw = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
-        proposed = judgement.of_document(raw, known)
+        proposed = judgement.fresh(document, known)
         rules = [rule for rule in proposed.rules if rule.id in rows]
         delay_us = span_us(label_delay)
 

@@ -29,7 +29,7 @@ from flows.rule_tests import run_tests
 from flows.staff import NotAllowed, Person
 from risk import names
 from risk.events import rfc3339
-from risk.policy import BadPolicy, RuleSet
+from risk.policy import BadPolicy, RuleSet, wordings_of
 from risk.rule_check import Vocabulary
 from risk.rules import BadRules, Rule, read_rules
 
@@ -143,7 +143,8 @@ class Changes:
         head = self.head()
         if head is not None:
             self._client.hsetnx(names.JUDGEMENT, "head", head)
-            return self._with_rates(judgement.stored(self._data, head, self._known), rules)
+            current = judgement.stored(self._data, head, self._known)
+            return self._with_wordings(self._with_rates(current, rules))
         judgement.keep(self._data, rules)
         at_us = self._now_us()
         body = {"step": "adopted", "set": rules.sha256, "how": "the files at the first start"}
@@ -163,12 +164,30 @@ class Changes:
         document["rates"] = orjson.loads(written.document)["rates"]
         raw = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
         after = judgement.of_document(raw, self._known)
+        return self._now_counts(current, after, {"step": "rates"})
+
+    def _with_wordings(self, current: RuleSet) -> RuleSet:
+        """A declared feature counts what its file says from this start on: on record, and told."""
+        document = orjson.loads(current.document)
+        if document.get("features", {}) == wordings_of(current.rules, self._known):
+            return current
+        after = judgement.fresh(document, self._known)
+        others = judgement.moved(current, after)
+        if others:
+            told = ", ".join(others)
+            text = f"By features.yaml {told} counts otherwise from now on, and rules look at it."
+            alert = {"event": "", "kind": "judgement", "text": text}
+            self._client.xadd(names.ALERTS, {"alert": orjson.dumps(alert)})
+        return self._now_counts(current, after, {"step": "features", "features": others})
+
+    def _now_counts(self, current: RuleSet, after: RuleSet, body: dict[str, Any]) -> RuleSet:
+        """Let a set count that nobody proposed, since facts have changed; on record."""
         at_us = self._now_us()
-        body = {"step": "rates", "set_before": current.sha256, "set": after.sha256}
+        body |= {"set_before": current.sha256, "set": after.sha256}
         judgement.keep(self._data, after)
         records = [
             *judgement.set_records(after, lambda rid, told: self._record(rid, told, None, at_us)),
-            self._record(f"config/rates/{after.sha256}/{at_us}", body, None, at_us),
+            self._record(f"config/{body['step']}/{after.sha256}/{at_us}", body, None, at_us),
         ]
         self._run(current.sha256, after.sha256, None, records)
         judgement.point(self._data, after.sha256)
@@ -225,7 +244,7 @@ class Changes:
         if self._client.hexists(names.CHANGES, ident):
             raise BadChange(f"change {ident}: needed a new one, got one that was proposed already")
         change = Change(ident, current.sha256, touched, policy, why, person.name)
-        acting = _acting(current.rules, after.rules, touched)
+        acting = _acting(current, after, touched)
         if not acting and policy is None:
             return self._step(change, person, "applied", current, after)
         return self._step(change, person, "proposed", current, None)
@@ -311,10 +330,10 @@ class Changes:
     ) -> RuleSet:
         """The set after a change, its own tests run; or `BadChange`."""
         document = changed_document(orjson.loads(current.document), rules, policy)
-        raw = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+        document = orjson.loads(orjson.dumps(document))
         self._readable(document["rules"])
         try:
-            after = judgement.of_document(raw, self._known)
+            after = judgement.fresh(document, self._known)
             features = read_catalogue(self._data)
             told = run_tests(after.rules, self._known.base, features) if tested else ()
             failed = [one for one in told if one.rule in rules and not one.passed]
@@ -374,6 +393,7 @@ class Changes:
                 for ident, row in change.rules.items()
             ],
             "policy": change.policy is not None,
+            "features": judgement.moved(current, after) if after else [],
             "set_before": current.sha256,
             "set": after.sha256 if after else current.sha256,
         }
@@ -410,7 +430,9 @@ def _words(row: Mapping[str, Any] | None) -> Any:
     return None if row is None else {key: value for key, value in row.items() if value is not None}
 
 
-def _acting(before: Sequence[Rule], after: Sequence[Rule], touched: Iterable[str]) -> list[str]:
-    """The touched rules that act, or acted."""
-    live = {rule.id for rule in (*before, *after) if rule.state in ACTS}
-    return [ident for ident in touched if ident in live]
+def _acting(before: RuleSet, after: RuleSet, touched: Iterable[str]) -> list[str]:
+    """The rules that act, or acted, and are touched: by their words or by what they look at."""
+    live = {rule.id for rule in (*before.rules, *after.rules) if rule.state in ACTS}
+    others = frozenset(judgement.moved(before, after))
+    moved = [rule.id for rule in after.rules if rule.state in ACTS and rule.names & others]
+    return [*(ident for ident in touched if ident in live), *moved]

@@ -76,13 +76,23 @@ def rates_of(document: Mapping[str, Any]) -> Rates:
     return Rates(table["base"], dated)
 
 
-def of_document(raw: bytes, known: Vocabulary) -> RuleSet:
-    """The set whose document these bytes are, or `BadSettings`."""
-    document = orjson.loads(raw)
+def fresh(document: Mapping[str, Any], known: Vocabulary) -> RuleSet:
+    """A new set of a document's rules, policy and rates, and today's words of what they look at."""
     try:
-        made = rule_set(document["rules"], document["policy"], rates_of(document), known)
+        return rule_set(document["rules"], document["policy"], rates_of(document), known)
     except (BadRules, BadPolicy, KeyError) as wrong:
         raise BadSettings(f"judgement: {wrong}") from wrong
+
+
+def moved(before: RuleSet, after: RuleSet) -> list[str]:
+    """The features that both sets look at, and that count otherwise in the second."""
+    one, other = (orjson.loads(each.document).get("features", {}) for each in (before, after))
+    return [name for name in one if name in other and one[name] != other[name]]
+
+
+def of_document(raw: bytes, known: Vocabulary) -> RuleSet:
+    """The set whose document these bytes are, or `BadSettings`."""
+    made = fresh(orjson.loads(raw), known)
     if made.document != raw:
         return replace(made, document=raw, sha256=hashlib.sha256(raw).hexdigest())
     return made

@@ -29,7 +29,7 @@ from flows.errors import BadSettings
 from flows.fraud import fraud
 from flows.inlets import RedisInlet
 from flows.inquire import Seeks
-from flows.judgement import Bench, Watching, read_lists, refused, stored
+from flows.judgement import Bench, Watching, fresh, moved, read_lists, refused, stored
 from flows.lessons import Lessons
 from flows.outlet import Watch, nobody
 from flows.prefetch import Prefetch
@@ -181,6 +181,7 @@ def _watch(bench: Bench, client: "redis.Redis", data: Path, known: Vocabulary) -
     def load(sha256: str) -> RuleSet:
         rules = stored(data, sha256, known)
         lacking = assemble.counted(rules, data).counted - counted
+        lacking |= set(moved(rules, fresh(orjson.loads(rules.document), known)))
         if lacking:
             log.warning("flow: %s must be counted now; starting again", ", ".join(sorted(lacking)))
             signal.raise_signal(signal.SIGTERM)

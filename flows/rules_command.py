@@ -12,8 +12,20 @@ from flows.errors import BadSettings
 
 rules_app = typer.Typer(no_args_is_help=True, help="The bank's own rules: docs/rules.md.")
 File = Annotated[Path | None, typer.Argument(help="A rule file or folder; none: those that count.")]
-Data = Annotated[Path | None, typer.Option(help="The data directory.")]
+Data = Annotated[
+    Path | None, typer.Option(help="The data directory; else ./var where a house was started.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
+
+VAR = Path("var")
+
+
+def here(data: Path | None) -> Path | None:
+    """The data directory that was named, else ./var where a house was started; None: what ships."""
+    from flows.judgement import pointed
+
+    return VAR if data is None and pointed(VAR) is not None else data
 
 
 def settings_of(data: Path | None) -> Any:
@@ -84,6 +96,7 @@ def file_rows(file: Path) -> dict[str, Any]:
 @rules_app.command()
 def check(file: File = None, data: Data = None, as_json: Json = False) -> None:
     """Read rules and say what is wrong where; status 1 where something is."""
+    data = here(data)
     read, fresh, refused = combined(file, data)
     if as_json:
         typer.echo(json.dumps({"rules": [rule.id for rule in read], "refused": refused}))
@@ -101,6 +114,7 @@ def run_rule_tests(file: File = None, data: Data = None, as_json: Json = False) 
     from flows.catalogue import read_catalogue
     from flows.rule_tests import run_tests
 
+    data = here(data)
     read, fresh, refused = combined(file, data)
     if refused:
         raise BadSettings(refused[0])
@@ -127,7 +141,7 @@ def listed(data: Data = None, as_json: Json = False) -> None:
     """Show the rules that count, in their order."""
     from risk.rules import expression
 
-    read, _, refused = combined(None, data)
+    read, _, refused = combined(None, here(data))
     if refused:
         raise BadSettings(refused[0])
     if as_json:
@@ -165,7 +179,6 @@ House = Annotated[Path, typer.Option(help="The data directory.")]
 As = Annotated[str, typer.Option("--as", help="Your name, as `ringback staff list` has it.")]
 Key = Annotated[Path | None, typer.Option("--key", help="Your key; else $RINGBACK_KEY, or ours.")]
 Why = Annotated[str, typer.Option("--why", help="For those who read it in years.")]
-VAR = Path("var")
 
 
 def changes_of(data: Path) -> Any:
@@ -367,7 +380,7 @@ def backtest(
         file,
         events=events,
         past=past,
-        data=VAR if past and data is None else data,
+        data=here(data),
         columns=columns,
         truth=truth,
         label_delay=label_delay,

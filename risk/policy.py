@@ -97,7 +97,8 @@ class Bar(NamedTuple):
 class RuleSet:
     """Everything that judges, as one immutable whole with one hash.
 
-    ``sha256`` is of what the files say: rules, policy, rates; ``document`` are the very bytes.
+    ``sha256`` is of what the files say: rules, policy, rates, the words of declared features that
+    rules look at; ``document`` are the very bytes.
     """
 
     rules: tuple[Rule, ...]
@@ -325,18 +326,31 @@ def rule_set(
 ) -> RuleSet:
     """Bind rules and policy into one immutable set; the hash is of what the files say.
 
-    ``rules`` is one parsed file or several, in their order; ``known`` as `read_rules` has it.
+    What a declared feature counts is said in other files: of those that a live or shadow rule looks
+    at, the words are part of the set. ``rules`` is one parsed file or several, in their order;
+    ``known`` as `read_rules` has it.
     """
     table = {
         code: [[str(day), str(rate)] for day, rate in rows] for code, rows in rates.dated.items()
     }
-    whole = {"rules": rules, "policy": policy, "rates": {"base": rates.base, "dated": table}}
-    document = orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)
+    whole: dict[str, Any] = {"rules": rules, "policy": policy}
+    whole["rates"] = {"base": rates.base, "dated": table}
     read: tuple[Rule, ...] = ()
     for one in (rules,) if isinstance(rules, Mapping) else rules:
         read += read_rules(one, known, read)
+    worded = wordings_of(read, known) if isinstance(known, Vocabulary) else {}
+    if worded:
+        whole["features"] = worded
+    document = orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)
     digest = hashlib.sha256(document).hexdigest()
     return RuleSet(read, read_policy(policy, rates.base), digest, rates, document)
+
+
+def wordings_of(rules: Iterable[Rule], known: Vocabulary) -> dict[str, str]:
+    """What the declared features count that a live or shadow rule looks at."""
+    acting = (rule for rule in rules if rule.state in ("live", "shadow"))
+    looked_at = {name for rule in acting for name in rule.names}
+    return {name: known.wordings[name] for name in sorted(looked_at & known.wordings.keys())}
 
 
 def event_values(moment: events.Moment) -> dict[str, Value]:

@@ -79,12 +79,14 @@ class Vocabulary:
     """Which names there are, which lists, and the base currency of ``money()``.
 
     ``lists`` None: any list may be named. ``keys`` are the names whose value may stand on a list.
+    ``wordings`` say of what an analyst has declared what it counts: part of what a set means.
     """
 
     names: Mapping[str, Known]
     base: str = "CNY"
     lists: Collection[str] | None = None
     keys: Collection[str] = ()
+    wordings: Mapping[str, str] = field(default_factory=dict)
 
 
 class Cause(NamedTuple):

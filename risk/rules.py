@@ -200,11 +200,12 @@ def vocabulary(
     base: str = "CNY",
     lists: Collection[str] | None = None,
     factors: Collection[str] = (),
+    wordings: Mapping[str, str] | None = None,
 ) -> Vocabulary:
     """The names that expressions may use: the event's, every feature's, the model's opinions.
 
     ``features`` are names, or a mapping from names to something with a ``unit``; ``factors`` those
-    of them that a model may look at.
+    of them that a model may look at; ``wordings`` what the declared ones count.
     """
     names: dict[str, Known] = {}
     for name in features:
@@ -215,7 +216,7 @@ def vocabulary(
         names[name] = Known("number", unit, low, high, of=of, claimed=claimed)
         if name in factors:
             names[FACTOR + name] = Known("number", claimed=claimed)
-    return Vocabulary({**names, **EVENT, **_OPINIONS}, base, lists, KEYS)
+    return Vocabulary({**names, **EVENT, **_OPINIONS}, base, lists, KEYS, wordings or {})
 
 
 # --- reading format 1 -----------------------------------------------------------------------

@@ -668,3 +668,26 @@ def test_a_stored_profile_is_expired_only_once_nothing_can_ask_for_it() -> None:
     one.observe(Paid("old", START, 100, card="k"))
     assert card.expired(one.dump(), START + 99 * DAY)
     assert {one.forgotten_after for one in short.describers} == {98 * DAY}
+
+
+def test_what_a_feature_counts_is_told_with_the_filters_it_goes_by() -> None:
+    text = """
+version: 1
+filters:
+  small: amount <= 10000
+  odd: customer.new_payee == 1
+features:
+  - count per card in 10m   where small
+  - count per card in 1h where odd
+  - count per card in 24h
+"""
+    told = catalogue((text, "mine")).wordings
+    assert told == {
+        "card.count.small.10m": "count per card in 10m where small; "
+        "small: amount <= 10000 and transaction",
+        "card.count.odd.1h": "count per card in 1h where odd; "
+        "odd: customer.new_payee == 1 and transaction",
+        "card.count.24h": "count per card in 24h",
+    }
+    other = catalogue((text.replace("10000", "20000"), "mine")).wordings
+    assert [name for name in told if told[name] != other[name]] == ["card.count.small.10m"]

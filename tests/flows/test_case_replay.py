@@ -14,9 +14,8 @@ from config.settings import Settings
 from features import explain, models
 from features.catalogue import BY_NAME
 from flows import judgement
-from flows.assemble import read_files
+from flows.assemble import known_names, read_files
 from flows.case_replay import Kept, Rebuilt, differences, rebuilt
-from flows.catalogue import read_catalogue
 from flows.changes import changed_document, rows_of
 from flows.model_then import ModelsThen, NotRebuilt
 from flows.records import Recorder
@@ -28,10 +27,9 @@ from risk.events import Moment, moment
 from risk.labels import Known
 from risk.lists import Lists
 from risk.policy import RuleSet
-from risk.rules import vocabulary
 from tests.flows.facts import Judge
 
-KNOWN = vocabulary(read_catalogue().by_name, factors=BY_NAME)
+KNOWN = known_names(Settings())
 FILES = read_files(Settings())
 EDGE = Edge(
     token_root=b"t" * 32, edge_key=b"e" * 32, transport_key=b"e" * 32, tenant="main", partitions=4

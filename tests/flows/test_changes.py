@@ -15,8 +15,7 @@ import yaml
 
 from config.settings import HERE, Settings
 from flows import judgement, staff
-from flows.assemble import read_files, read_rule_set
-from flows.catalogue import read_catalogue
+from flows.assemble import known_names, read_files, read_rule_set
 from flows.changes import BadChange, Change, Changes, rows_of
 from flows.doctor import examine
 from flows.errors import BadSettings
@@ -27,12 +26,11 @@ from flows.staff import NotAllowed, Person
 from risk import names
 from risk.challenge import Conversation
 from risk.lists import Entry, Lists
-from risk.policy import judge
-from risk.rules import vocabulary
+from risk.policy import RuleSet, judge
 from tests import servers
 from tests.risk.payments import NOON_US, payment
 
-KNOWN = vocabulary(read_catalogue().by_name)
+KNOWN = known_names(Settings())
 FILES = read_files(Settings())
 RULE: dict[str, Any] = {
     "version": 2,
@@ -334,6 +332,60 @@ def test_rates_are_facts_and_count_from_the_next_start_on(office: Office, tmp_pa
         "adopted",
         "rates",
     ]
+
+
+COUNTED = "card.count.small.10m"
+
+
+def _looking_at_what_is_declared(office: Office) -> RuleSet:
+    row = {**RULE, "id": "declared", "when": f"{COUNTED} >= 3", "state": "live", "tests": []}
+    change = office.changes.propose(office.ann, {"declared": row}, "as the analyst declared it")
+    office.changes.approve(office.bob, change.id)
+    return office.changes.current()
+
+
+def test_what_a_declared_feature_counts_is_part_of_the_set(office: Office) -> None:
+    before = office.changes.current()
+    assert COUNTED not in orjson.loads(before.document).get("features", {})
+    after = _looking_at_what_is_declared(office)
+    said = orjson.loads(after.document)["features"][COUNTED]
+    assert said == "count per card in 10m where small; small: amount <= 10000 and transaction"
+    known = replace(KNOWN, wordings={**KNOWN.wordings, COUNTED: said.replace("10000", "20000")})
+    again = judgement.fresh(orjson.loads(after.document), known)
+    assert again.sha256 != after.sha256
+    assert judgement.moved(after, again) == [COUNTED]
+    kept = judgement.of_document(after.document, known)
+    assert kept.sha256 == after.sha256, "a set on record stays what it was"
+
+
+def test_a_filter_that_was_changed_by_hand_makes_another_set_and_is_told(office: Office) -> None:
+    before = _looking_at_what_is_declared(office)
+    known = replace(KNOWN, wordings={**KNOWN.wordings, COUNTED: "count per card in 10m"})
+    record = Recorder("main").configured
+    changes = Changes(office.data, office.client, known, record, lambda: NOON_US)
+    after = changes.adopt(FILES)
+    assert after.sha256 != before.sha256
+    assert changes.head() == after.sha256
+    (step,) = [row["body"] for row in office.records() if row["body"].get("step") == "features"]
+    assert step["features"] == [COUNTED]
+    assert (step["set_before"], step["set"]) == (before.sha256, after.sha256)
+    alerts: Any = office.client.xrange(names.ALERTS)
+    told = [orjson.loads(fields[b"alert"])["text"] for _, fields in alerts]
+    assert told == [
+        f"By features.yaml {COUNTED} counts otherwise from now on, and rules look at it."
+    ]
+    assert changes.adopt(FILES).sha256 == after.sha256, "once"
+
+
+def test_a_change_beside_a_changed_filter_of_a_live_rule_waits(office: Office) -> None:
+    """Else a draft would carry another meaning of a live rule along."""
+    _looking_at_what_is_declared(office)
+    known = replace(KNOWN, wordings={**KNOWN.wordings, COUNTED: "count per card in 10m"})
+    record = Recorder("main").configured
+    changes = Changes(office.data, office.client, known, record, office._clock)
+    assert changes.propose(office.ann, {"many_small": RULE}, "watch").state == "waiting"
+    other = {**RULE, "id": "another"}
+    assert office.changes.propose(office.ann, {"another": other}, "watch").state == "applied"
 
 
 def test_a_changed_byte_in_a_stored_set_is_found(office: Office) -> None:
