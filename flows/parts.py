@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.settings import HERE, BadConfig, Settings, read_settings, read_yaml
-from features.explain import in_words
-from flows.assemble import read_rule_set
-from flows.live import Place, run_flow, wall_us
 from flows.redis_server import PrivateRedis
 from flows.redis_state import script
 from flows.secrets import Secrets, named_key, read_secrets
@@ -75,6 +72,8 @@ def edge_of(house: House) -> Edge:
 
 def flow(house: House, generation: int, process: int, addresses: Sequence[str]) -> None:
     """Run one process of the flow."""
+    from flows.live import Place, run_flow
+
     run_flow(
         house.settings,
         house.secrets,
@@ -89,6 +88,7 @@ def beside(house: House) -> None:
     """Run the models that are off the path, until SIGTERM."""
     from flows.assemble import registry_of
     from flows.beside import Beside, follow
+    from flows.live import wall_us
     from flows.redis_server import wait
     from flows.scored import SqliteScoreds
 
@@ -229,6 +229,9 @@ def locator_of(house: House) -> "Locator | None":
 
 def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
     """Run one gateway; ``<data>/run.json`` learns its address through the supervisor."""
+    from features.explain import in_words
+    from flows.assemble import read_rule_set
+    from flows.live import wall_us
     from gateway.app import serve
     from gateway.ports import GatewayPorts, GatewaySettings
 
