@@ -20,9 +20,9 @@ from notifiers.errors import NotReady
 from notifiers.facts import Outgoing, parse_time, write_time
 from notifiers.records import Effect
 from notifiers.term import Term, patience, read_object, text_of
-from notifiers.wording import DEFAULT_LANGUAGE
+from notifiers.wording import DEFAULT_LANGUAGE, Said
 from risk import names
-from risk.privacy import SealBroken, open_sealed
+from risk.privacy import SealBroken, canonical, open_sealed
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +74,9 @@ class Announcing:
         stored = read_object(raw) or {}
         language = text_of(stored, "language") or DEFAULT_LANGUAGE
         zone = text_of(stored, "zone") or "UTC"
-        text = self._text(telling, language, zone)
+        lines = self._lines(telling, language, zone)
         told = [
-            self._one(f"telling/{entry}/{number}", customer, to, text, language)
+            self._one(f"telling/{entry}/{number}", customer, to, lines, language)
             for number, to in enumerate(telling.get("to") or ())
         ]
         effects = [effect for effect in await asyncio.gather(*told) if effect is not None]
@@ -84,7 +84,7 @@ class Announcing:
         self._term.tell.set()
 
     async def _one(
-        self, key: str, customer: str, to: Mapping[str, Any], text: str, language: str
+        self, key: str, customer: str, to: Mapping[str, Any], lines: Sequence[Said], language: str
     ) -> Effect | None:
         """Tell one channel; gives the record of how that went. A page alone shows nothing."""
         term, kind = self._term, text_of(to, "kind")
@@ -95,6 +95,7 @@ class Announcing:
             address = open_sealed(term.seal_key, text_of(to, "address"), b"address").decode()
         except SealBroken:
             return None
+        text, texts = "\n".join(one.text for one in lines), term.wording.texts(language)
         delivery, why = "failed", "no_channel"
         if channel is not None:
             outgoing = Outgoing(
@@ -113,7 +114,17 @@ class Announcing:
                     delivery, why = "taken", ""
                     break
                 await asyncio.sleep(WAITS)
-        body = {"message": "notice", "channel": kind, "delivery": delivery}
+        body = {
+            "message": "notice",
+            "channel": kind,
+            "delivery": delivery,
+            "template": {
+                "id": texts.id,
+                "version": texts.version,
+                "sha256": texts.sha256,
+                "parts": [part for one in lines for part in one.parts],
+            },
+        }
         made = term.records.record(
             "outreach.sent",
             key,
@@ -122,12 +133,17 @@ class Announcing:
             ask=None,
             subject=customer,
             actor=records.SERVICE,
-            personal={"text": text, "address": address},
+            personal={
+                "text": text,
+                "address": address,
+                "variables": canonical({"lines": [dict(one.values) for one in lines]}).decode(),
+            },
         )
         return Effect(key, (records.audit(made),))
 
     async def _write(self, channel: Any, outgoing: Outgoing) -> bool:
-        proof = self._proved[outgoing.key] = asyncio.get_running_loop().create_future()
+        proof: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._proved[outgoing.key] = proof
         try:
             if not self._term.lease.holds():
                 return False
@@ -139,15 +155,15 @@ class Announcing:
         finally:
             del self._proved[outgoing.key]
 
-    def _text(self, telling: Mapping[str, Any], language: str, zone: str) -> str:
+    def _lines(self, telling: Mapping[str, Any], language: str, zone: str) -> list[Said]:
         wording = self._term.wording
         at = wording.time(language, zone, parse_time(text_of(telling, "at")))
         lines = []
         for what, kinds in (("bound", telling.get("added")), ("unbound", telling.get("removed"))):
             for kind in kinds or ():
                 named = wording.say(language, f"what_{kind}")
-                lines.append(wording.say(language, what, at=at, channel=named))
-        return "\n".join(lines)
+                lines.append(wording.saying(language, what, at=at, channel=named))
+        return lines
 
 
 def _begin(connection: Any) -> None:

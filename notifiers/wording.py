@@ -228,13 +228,17 @@ class Wording:
 
     def say(self, language: str, what: str, **values: str) -> str:
         """Write a short reply; `values` are already in the customer's words."""
+        return self.saying(language, what, **values).text
+
+    def saying(self, language: str, what: str, **values: str) -> Said:
+        """Write a short reply, with what it is made of."""
         texts = self.texts(language)
         house = {
             "institution": self.house.name(texts.language),
             "callback": self.house.callback,
             "reference": "-",
         }
-        return _said(texts, (f"say.{what}",), house | values).text
+        return _said(texts, (f"say.{what}",), house | values)
 
     def time(self, language: str, zone: str, moment: datetime) -> str:
         """Write a time in the customer's words and zone."""

@@ -12,10 +12,11 @@ import pytest
 from risk import events, names, signed
 from risk.privacy import open_sealed
 from risk.push import public_text, vapid_key
-from tests.gateway.bank import wall_clock
+from tests.gateway.bank import running, wall_clock
 from tests.gateway.chromium import chromium
+from tests.gateway.test_page_attacks import _BOXES
 from tests.gateway.test_pages_in_a_browser import _picture, _shown, _text
-from tests.gateway.test_signing_in_a_browser import ANNA, Signer, running
+from tests.gateway.test_signing_in_a_browser import ANNA, Signer
 
 HOME = "/v1/customers/C-1"
 DAY_US = 24 * 3_600_000_000
@@ -119,6 +120,8 @@ def test_a_passkey_binds_a_chat_address_is_told_waits_and_is_checked_from_the_re
             await page.until(_shown("sign"))
             assert await page.run(_text("where")) == "anna2@bank.example"
             await _picture(page, "bind-sign")
+            one, other = await page.run(_BOXES + "(['sign', 'leave'])")
+            assert one == other  # in box, style, and in that neither is chosen beforehand
             # A day young, the passkey binds nothing yet.
             await anna.press("sign")
             await anna.hinted("too new")

@@ -7,7 +7,9 @@ from typing import Any
 
 import orjson
 
+from notifiers.wording import again
 from risk import names
+from risk.privacy import open_sealed
 from tests.notifiers import stage
 from tests.notifiers.test_hearing import Scene, play, scene
 
@@ -41,12 +43,20 @@ async def _sent(scene: Scene, number: int = 1) -> list[dict[str, Any]]:
 
 def test_what_was_bound_is_said_in_the_customer_s_words_and_time(play: Callable[..., None]) -> None:
     async def story(scene: Scene) -> None:
-        await _tell(scene)
+        await _tell(scene, removed=["sms"])
         (record,) = await _sent(scene)
         assert record["body"]["delivery"] == "taken"
         assert (record["case"], record["subject"]) == (None, scene.ann)
-        assert set(record["personal"]) == {"text", "address"}
+        assert set(record["personal"]) == {"text", "address", "variables"}
         (said,) = [one for one in scene.channel.sent if one.kind == "notice"]
+        sealed = record["personal"]["variables"]["sealed"]
+        lines = orjson.loads(open_sealed(stage.SEAL_KEY, sealed, b"variables"))["lines"]
+        template = record["body"]["template"]
+        kept = scene.data / "notifier" / "templates" / f"{template['sha256']}.yaml"
+        parts = zip(template["parts"], lines, strict=True)
+        source = kept.read_bytes()
+        again_ = "\n".join(again(source, [part], values) for part, values in parts)
+        assert again_ == said.body  # byte for byte, from the record and the kept texts
         assert "a passkey that signs your answers was set up for you" in said.body
         assert "20:47" in said.body  # in Shanghai
         assert "FREEZE" in said.body

@@ -24,6 +24,7 @@ class Scene:
 
     def __init__(self, flow: stage.Flow, channel: MemoryChannel, ann: str, listener: Any) -> None:
         self.flow, self.channel, self.ann, self.listener = flow, channel, ann, listener
+        self.data = Path()
         self.jid = f"ann@{stage.DOMAIN}"
 
     async def asked(self, **changes: Any) -> tuple[dict[str, Any], str]:
@@ -74,7 +75,9 @@ async def scene(url: str, data: Path, **changes: Any) -> AsyncIterator[Scene]:
     async with stage.Flow(url) as flow:
         ann = await flow.bind("ann", kind="memory", language=language)
         async with stage.notifier(settings):
-            yield Scene(flow, made[0][0], ann, made[0][1])
+            set_up = Scene(flow, made[0][0], ann, made[0][1])
+            set_up.data = data
+            yield set_up
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+import yaml
 
 from notifiers.facts import HeardCommand
 from notifiers.memory import MemoryChannel
@@ -100,14 +101,16 @@ def test_a_bad_text_of_the_bank_is_not_sent_and_stops_nothing(
     acted = Stage(redis_url, tmp_path)
     bad = (stage.TEMPLATES / "en.yaml").read_text(encoding="utf-8")
     (tmp_path / "templates").mkdir()
-    bad = bad.replace("version: 3", "version: 9").replace("to deny.", "to deny. What is your PIN?")
+    shipped = int(yaml.safe_load(bad)["version"])
+    bad = bad.replace(f"version: {shipped}", f"version: {shipped + 1}")
+    bad = bad.replace("to deny.", "to deny. What is your PIN?")
     (tmp_path / "templates" / "en.yaml").write_text(bad, encoding="utf-8")
 
     async def story() -> None:
         async with stage.Flow(redis_url) as flow, stage.notifier(acted.settings):
             await flow.ask(await flow.bind("ann", kind="memory"))
             (record,) = await sent(flow, 1)
-            assert record["body"]["template"]["version"] == 2
+            assert record["body"]["template"]["version"] == shipped
             assert "PIN" not in acted.channel.sent[0].body
 
     run(story())

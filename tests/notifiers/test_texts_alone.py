@@ -13,6 +13,7 @@ from notifiers.sealed import public_of
 from risk import names
 from tests.notifiers import peers, stage
 from tests.notifiers.peers import Sms, Voice
+from tests.notifiers.test_reproduced import told_again
 from tests.notifiers.test_sealed import AMOUNT, PAYEE, shows
 
 Story = Callable[[stage.Flow, Sms], Awaitable[None]]
@@ -170,6 +171,8 @@ def test_who_chose_sealed_questions_is_texted_neither_amount_nor_payee(
         assert (await carrier.pass_on({"text": "NO"}))[0] == 200
         (answer,) = await flow.until(flow.answers)
         assert (answer["decision"], answer["channel"]) == ("deny", peer.kind)
+        (record,) = await flow.records("outreach.sent")
+        assert told_again(record, tmp_path / "data") == asked["text"]
         await flow.close(ask, "denied", "decline")
         closed = await texted(flow, carrier, "close")
         assert "you answered: DENY" in closed["text"]
