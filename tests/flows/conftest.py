@@ -4,15 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from hypothesis import HealthCheck, settings
 
 from tests import servers
-
-# Laws are searched without a clock: a busy machine makes no law false.
-settings.register_profile(
-    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

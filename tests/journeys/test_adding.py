@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.house import House, bank_of, tell, until
+from tests.journeys.house import House, bank_of, tell
+from tests.patience import until
 
 RULE = "many_in_an_hour"
 _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
