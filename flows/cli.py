@@ -161,7 +161,7 @@ def replay(
     ] = None,
     seek: Annotated[
         str | None,
-        typer.Option(help="Of those a day, at most FOLLOW_UPS,REVIEWS that seek, such as 30,80."),
+        typer.Option(help="Of those a day, at most FOLLOW_UPS,REVIEWS[,PAYMENTS] that seek."),
     ] = None,
     groups: Annotated[
         Path | None,

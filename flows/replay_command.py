@@ -56,15 +56,18 @@ def speed_of(text: str) -> float | None:
 
 
 def seeking_of(text: str, per_day: int | None) -> Seeking:
-    """Read ``FOLLOW_UPS,REVIEWS``: how many of a day's questions seek what is not known yet."""
+    """Read ``FOLLOW_UPS,REVIEWS[,PAYMENTS]``: how a day's questions seek what is not known yet."""
     parts = text.split(",")
     counts = [int(part) if part.strip().isdecimal() else -1 for part in parts]
-    if len(counts) != 2 or min(counts) < 0 or per_day is None or max(counts) > per_day:
+    asked, payments = counts[:2], counts[2] if len(counts) > 2 else Seeking().payments
+    in_range = min(counts) >= 0 and payments > 0
+    if len(counts) not in (2, 3) or not in_range or per_day is None or max(asked) > per_day:
         raise BadSettings(
             "replay --seek: needed FOLLOW_UPS,REVIEWS such as 30,80, each at most the questions a "
-            f"day of --answers RATE,WRONG,PER_DAY, got {text!r}"
+            "day of --answers RATE,WRONG,PER_DAY, and maybe the payments of a review, got "
+            f"{text!r}"
         )
-    return Seeking(per_day=per_day, follow_ups=counts[0], reviews=counts[1])
+    return Seeking(per_day=per_day, follow_ups=asked[0], reviews=asked[1], payments=payments)
 
 
 def answers_of(text: str, tally: Tally, seek: str | None = None) -> SimulatedAnswers:

@@ -245,7 +245,7 @@ def test_answers_that_make_no_sense_are_refused(text: str) -> None:
         answers_of(text, Tally())
 
 
-@pytest.mark.parametrize("text", ["", "3", "a,b", "-1,2", "3,4,5", "11,0", "0,11"])
+@pytest.mark.parametrize("text", ["", "3", "a,b", "-1,2", "3,4,0", "3,4,5,6", "11,0", "0,11"])
 def test_seeking_beyond_the_days_budget_is_refused(text: str) -> None:
     with pytest.raises(BadSettings, match="--seek: needed FOLLOW_UPS,REVIEWS"):
         answers_of("0.6,0.03,10", Tally(), text)
