@@ -19,8 +19,9 @@ from benchmarks.harness import Given, Result
 from config.settings import Settings
 from features.catalogue import BY_NAME
 from flows.assemble import read_rule_set
+from risk.docket import Docket
 from risk.policy import reason
-from risk.rules import Docket, Rule, read_rules, vocabulary
+from risk.rules import Rule, read_rules, vocabulary
 
 NAME = "rules"
 BAR = "200 live rules <= 150 us an event"

@@ -31,12 +31,13 @@ from flows.shards import Cabinet, MemoryStore
 from flows.walk import Scored
 from risk import money
 from risk.challenge import Conversation
+from risk.docket import Docket
 from risk.events import Moment, moment, parse_us, rfc3339
 from risk.lists import Entry, Lists, rank
 from risk.policy import RuleSet, event_values, opinions_of
-from risk.rule_check import because, conjuncts, holds
 from risk.rule_language import words
-from risk.rules import Docket, Rule
+from risk.rule_truth import because, conjuncts, holds
+from risk.rules import Rule
 
 _DAY_US = 86_400_000_000
 EXAMPLES = 3

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from flows import backtest, judgement
 from flows.assemble import known_names, read_rule_set
@@ -96,9 +96,11 @@ def show(told: Mapping[str, Any]) -> None:
         f"{told['payments']:,} payments, {told['labelled']:,} with a known truth, "
         f"from {told['from']} to {told['to']}"
     )
+    whole = max(map(len, told["rules"]), default=0)  # an id is typed again: never cut
     table = Table(
-        "rule", "hits", "frauds hit", "honest hit", "frauds missed", "precision", "recall"
-    )
+        Column("rule", min_width=whole, no_wrap=True),
+        "hits", "frauds hit", "honest hit", "frauds missed", "precision", "recall",
+    )  # fmt: skip
     for name, row in told["rules"].items():
         counts = (f"{row[key]:,}" for key in ("hits", "true_positive", "false_positive"))
         shares = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("precision", "recall"))

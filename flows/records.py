@@ -16,10 +16,10 @@ from flows.walk import Scored, Spoken
 from risk import names
 from risk.brakes import HOUR_US, Tripped
 from risk.challenge import Outcome
+from risk.docket import Hit, written
 from risk.events import Moment, rfc3339
 from risk.inquiry import Inquiry, Said
 from risk.policy import Judged
-from risk.rules import Hit, written
 
 FLOW = {"type": "system", "id": "flow", "role": "decision"}
 

@@ -14,10 +14,11 @@ from features.catalogue import Catalogue
 from features.describer import Profile
 from flows.catalogue import read_catalogue
 from risk import money
+from risk.docket import Docket
 from risk.events import Moment
 from risk.policy import event_values
-from risk.rule_check import because
-from risk.rules import EVENT, FACTOR, BadRules, Docket, Rule
+from risk.rule_truth import because
+from risk.rules import EVENT, FACTOR, BadRules, Rule
 
 _MONDAY_US = 1_772_442_000_000_000  # 2026-03-02 09:00 UTC
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -165,9 +165,13 @@ def _row(rule: Any, when: str) -> dict[str, Any]:
 
 def _table(rules: Sequence[Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("rule", "state", "action", "severity", "owner", "title")
+    whole = max((len(rule.id) for rule in rules), default=0)  # an id is typed again: never cut
+    table = Table(
+        Column("rule", min_width=whole, no_wrap=True),
+        "state", "action", "severity", "owner", "title",
+    )  # fmt: skip
     for rule in rules:
         table.add_row(rule.id, rule.state, rule.action, rule.severity, rule.owner, rule.title)
     Console().print(table)

@@ -17,19 +17,12 @@ import orjson
 from risk import events, money
 from risk.brakes import BrakeLimits, Tripped
 from risk.challenge import DAY_US, Conversation
+from risk.docket import Docket, Hit, written
 from risk.failing import FailLimits
 from risk.lists import ALLOW, BLOCK, FINAL, FORCE, NO_LISTS, SUPPRESS, WATCH, Lists, Named
-from risk.rule_check import Cause, Value, Vocabulary
-from risk.rules import (
-    FACTOR,
-    MILD_TO_STRICT,
-    OUTCOMES,
-    Docket,
-    Hit,
-    Rule,
-    read_rules,
-    written,
-)
+from risk.rule_check import Vocabulary
+from risk.rule_truth import Cause, Value
+from risk.rules import FACTOR, MILD_TO_STRICT, OUTCOMES, Rule, read_rules
 
 _NAMES = ("version", "score", "score_acts_after_lessons", "asking", "fail_open", "brakes")
 _FALLING = "score steps from strict to mild with falling scores and amounts"

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from risk.rule_check import HOLDS, conjuncts, holds
 from risk.rule_language import Constant, Name, Node, Pair
+from risk.rule_truth import HOLDS, conjuncts, holds
 from risk.rules import Rule
 
 Test = Callable[[Mapping[str, Any]], bool]

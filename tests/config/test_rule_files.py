@@ -12,7 +12,8 @@ from config.settings import HERE, BadConfig, Settings
 from features.catalogue import BY_NAME
 from flows.assemble import read_rule_set
 from flows.errors import BadSettings
-from risk.rules import Docket, read_rules, vocabulary
+from risk.docket import Docket
+from risk.rules import read_rules, vocabulary
 
 KNOWN = vocabulary(BY_NAME)
 SHIPPED = read_rule_set(Settings())

@@ -12,9 +12,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from risk.rule_check import Cause, as_cel, because, checked, holds, needs
+from risk.docket import Docket, Hit
+from risk.rule_check import checked
 from risk.rule_language import LARGEST, BadExpression, Place, Source, names_in, read, words
-from risk.rules import BadRules, Docket, Hit, read_rules, vocabulary
+from risk.rule_truth import Cause, as_cel, because, holds, needs
+from risk.rules import BadRules, read_rules, vocabulary
 
 
 class _Unit:

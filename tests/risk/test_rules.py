@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from risk.rules import BadRules, hits, read_rules, written
+from risk.docket import hits, written
+from risk.rules import BadRules, read_rules
 
 FEATURES = ("customer.count.1h", "customer.sum.amount.24h", "payee.fraud_count.30d")
 GOOD: dict[str, Any] = {
