@@ -194,6 +194,22 @@ def record_position(data_dir: Path | str, rid: str) -> tuple[str, int]:
         return _origins(db)[row[0] >> LOG_SHIFT], row[0] & INDEX_MASK
 
 
+def of_kinds(data_dir: Path | str, kinds: Sequence[str]) -> Iterator[Leaf]:
+    """Every leaf of these kinds, in the order in which the writer took them log by log.
+
+    Reads the whole ledger: for putting back what was lost, not for answering a page.
+    """
+    marks = ",".join("?" * len(kinds))
+    with _reading(data_dir) as db:
+        rows = db.execute(
+            f"SELECT position, hash, leaf FROM records WHERE kind IN ({marks})"  # noqa: S608
+            " ORDER BY position",
+            list(kinds),
+        )
+        while part := rows.fetchmany(1_000):
+            yield from _leaves(db, part)
+
+
 def decision_position(data_dir: Path | str, event: str) -> tuple[str, int] | None:
     """(origin, index) of an event's decision: its caller's receipt; None until it is durable."""
     with _reading(data_dir) as db:

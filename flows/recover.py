@@ -3,7 +3,8 @@
 The ledger knows how far into ``rb:audit`` it has read. A Redis whose stream ends before that has
 lost writes, and nothing starts on it. ``--recover-from-ledger`` puts back what the ledger knows:
 decisions and outcomes younger than the idempotency span, and the questions that are still open,
-with the flow's memory of them. What it can't know is said: profiles and customers' channels.
+with the flow's memory of them; customers' channels and keys (`flows/recover_bindings.py`). What it
+can't know is said: profiles and duress words.
 """
 
 import os
@@ -23,6 +24,7 @@ from flows.judge import Due
 from flows.live import wall_us
 from flows.parts import House
 from flows.records import FLOW
+from flows.recover_bindings import bindings_back
 from flows.walk import shard_of
 from risk import names
 from risk.challenge import Asked, Conversation
@@ -33,9 +35,9 @@ from risk.privacy import NONCE_BYTES, seal
 _DAY_US = 86_400_000_000
 _CHUNK = 500
 NOT_KNOWN = (
-    "Not in the ledger, and so still lost: profiles (fill them by `ringback backfill`), customers' "
-    "channels (PUT them again), events accepted but not decided (`ringback audit reconcile` "
-    "names them)."
+    "Not in the ledger, and so still lost: profiles (fill them by `ringback backfill`), duress "
+    "words (PUT them again), events accepted but not decided (`ringback audit reconcile` names "
+    "them)."
 )
 
 
@@ -57,6 +59,7 @@ def settle(house: House, client: "redis.Redis", *, recover: bool) -> dict[str, i
     counted = {
         "decisions": _put_back(client, house, _decisions(house.data)),
         "outcomes": _put_back(client, house, _outcomes(house.data)),
+        "bindings": bindings_back(client, house),
         "challenges": _ask_again(client, house),
         "lists": lists_back(client, configured(house.data)),
     }

@@ -195,7 +195,7 @@ class Customers:
                 if was is not None and all(was.get(one) == fresh.get(one) for one in keys):
                     fresh = {**was, "consent": fresh["consent"]}
                 made.stands["channels"].append(fresh)
-                made.clear[_mark(fresh)] = channel.address
+                made.clear[_mark(fresh)] = channel.reached_at
             return made
 
         done = await self.change(customer, draft, caller(role), now_us)
@@ -225,7 +225,7 @@ class Customers:
             there = _with_language(stored)
             kept = [one for one in there["channels"] if _mark(one) != _mark(fresh)]
             made = _Draft({**there, "channels": [*kept, fresh]})
-            made.clear[_mark(fresh)] = channel.address
+            made.clear[_mark(fresh)] = channel.reached_at
             return made
 
         return await self.change(customer, draft, actor, now_us)
@@ -273,10 +273,15 @@ class Customers:
             made = draft({**stored, "channels": before}, bool(before or keyed))
             channels = made.stands["channels"]
             come, gone = _news(before, channels)
+            spoken = _spoken(made.stands)
             records = [
-                self._record("binding.added", customer, one, actor, now_us, made.clear[_mark(one)])
+                self._record(
+                    "binding.added", customer, one, actor, now_us, made.clear[_mark(one)], spoken
+                )
                 for one in come
             ]
+            if before and not come and spoken != _spoken(stored):
+                records.append(self._changed(customer, spoken, actor, now_us))
             records += [
                 self._record("binding.removed", customer, one, actor, now_us) for one in gone
             ]
@@ -337,6 +342,7 @@ class Customers:
         actor: Mapping[str, str],
         now_us: int,
         address: str = "",
+        spoken: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         personal = {}
         if address:
@@ -358,9 +364,30 @@ class Customers:
                 "waits": bool(made.get("waits", True)),
                 "consent": made.get("consent"),
             }
-            | ({"seal_to": made["seal_to"]} if made.get("seal_to") else {}),
+            | ({"seal_to": made["seal_to"]} if made.get("seal_to") else {})
+            | dict(spoken or {}),
             personal=personal,
         )
+
+    def _changed(
+        self, customer: str, spoken: Mapping[str, Any], actor: Mapping[str, str], now_us: int
+    ) -> dict[str, Any]:
+        return record(
+            "customer.changed",
+            f"customers/{customer}/customer.changed/{now_us}",
+            tenant=self._edge.tenant,
+            case=None,
+            event=None,
+            subject=customer,
+            actor=actor,
+            at_us=now_us,
+            body=spoken,
+        )
+
+
+def _spoken(customer: Mapping[str, Any]) -> dict[str, Any]:
+    """How a customer is spoken to: it stands on record, so that it can be brought back."""
+    return {key: customer[key] for key in ("language", "zone", "ladder") if customer.get(key)}
 
 
 def telling_of(

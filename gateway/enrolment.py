@@ -150,7 +150,7 @@ class Enrolment:
             names.credentials(customer),
             credential.id,
             names.AUDIT,
-            orjson.dumps([self._pending.record(binding, "credential.enrolled", body, now_us)]),
+            orjson.dumps([self._record(binding, body, now_us)]),
             names.TELLINGS,
             orjson.dumps(telling) if telling else "",
         )
@@ -162,6 +162,18 @@ class Enrolment:
             self._pending.opened(binding["own"]), "credential", "bound", now_us
         )
         return credential
+
+    def _record(self, binding: dict[str, Any], body: dict[str, Any], now_us: int) -> dict[str, Any]:
+        personal = {
+            path: self._pending.personal(path, value, binding["customer"])
+            for path, value in (
+                ("name", binding["name"]),
+                ("own", self._pending.opened(binding["own"])),
+            )
+            if value
+        }
+        kind = "credential.enrolled"
+        return self._pending.record(binding, kind, body, now_us, personal=personal)
 
 
 def _digest(secret: str) -> str:
