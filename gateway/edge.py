@@ -28,6 +28,7 @@ from risk.privacy import (
 CLASS = "rc10y"
 Sent = events.Transaction | events.Login | events.AccountChange | events.Status
 _SEALED_TEXT = ("memo", "detail")
+_SEALED = frozenset([*_SEALED_TEXT, "sealed"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,12 +215,11 @@ def _without_floats(event: Mapping[str, Any]) -> dict[str, Any]:
     """The event as a ledger's body: no seals (they go as `personal`), floats as strings."""
     body: dict[str, Any] = {}
     for key, value in event.items():
-        if key in _SEALED_TEXT or key == "sealed":
-            continue
-        if isinstance(value, dict):
+        kind = value.__class__
+        if kind is dict:
             body[key] = _without_floats(value)
-        elif isinstance(value, float):
+        elif kind is float:
             body[key] = repr(value)
-        else:
+        elif key not in _SEALED:
             body[key] = value
     return body

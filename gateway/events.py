@@ -114,25 +114,26 @@ class Intake:
         # Even who won't wait for a decision waits until the event is durable.
         give_up = started + max(wanted.seconds, 0.001)
         durable_by = started + wanted.seconds if not wanted.respond_async else started + 5.0
+        found = None
         with self._replies.waiting(event.id) as news:
             try:
-                async with asyncio.timeout_at(max(durable_by, started + 0.05)):
+                async with asyncio.timeout_at(max(durable_by, started + 0.05)) as limit:
                     found = await self.acceptance.accept(event)
-            except (StoreAway, TimeoutError) as away:
-                raise Problem(
-                    "away",
-                    "The event was not made durable: it is not accepted. Send it again.",
-                    event=event.own_id,
-                    hint=self._deadline.hint(event),
-                ) from away
-            if found.decision is not None:
-                return 200, own(event, found.decision, found.outcome)
-            if found.new:
-                self._metrics.accepted.labels(event.type).inc()
-            try:
-                async with asyncio.timeout_at(give_up):
+                    if found.decision is not None:
+                        return 200, own(event, found.decision, found.outcome)
+                    if found.new:
+                        self._metrics.accepted.labels(event.type).inc()
+                    if limit.when() != give_up:  # seldom: setting a limit is dear
+                        limit.reschedule(give_up)
                     decision = (await news).raw
-            except TimeoutError:
+            except (StoreAway, TimeoutError) as away:
+                if found is None:
+                    raise Problem(
+                        "away",
+                        "The event was not made durable: it is not accepted. Send it again.",
+                        event=event.own_id,
+                        hint=self._deadline.hint(event),
+                    ) from away
                 if wanted.respond_async:
                     return 202, orjson.dumps({"event": event.own_id, "status": "accepted"})
                 decision = await self._overdue(event)

@@ -15,12 +15,15 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from gateway.turns import TIMEOUT_SECONDS
+from gateway.wire import Wire
 from risk import names
 
 log = logging.getLogger("ringback.gateway")
 BLOCK_MS = 500
 COUNT = 200
 KEEP_SECONDS = 3600
+_READ = ("XREAD", "COUNT", COUNT, "BLOCK", BLOCK_MS, "STREAMS")
 
 
 class News(NamedTuple):
@@ -36,10 +39,10 @@ class Replies:
     """Follows the streams, and wakes those who wait for an event or a challenge by its name."""
 
     def __init__(self, client: "Redis", gateway: str) -> None:
-        self._client = client
+        self._wire = Wire(client, TIMEOUT_SECONDS)
         self._own = names.reply(gateway)
         self._waiters: defaultdict[str, list[asyncio.Future[News]]] = defaultdict(list)
-        self._positions: dict[Any, Any] = {self._own: "0"}
+        self._positions: dict[str, str] = {self._own: "0"}
         self.listeners: list[Callable[[News], None]] = []
         self.following = False
 
@@ -69,9 +72,9 @@ class Replies:
         while not stop.is_set():
             try:
                 if loop.time() > kept_until:
-                    kept = await self._client.expire(self._own, KEEP_SECONDS)
+                    kept = await self._ask("EXPIRE", self._own, KEEP_SECONDS)
                     kept_until = loop.time() + (60 if kept else 2)  # not there before a reply
-                found = await self._client.xread(self._positions, count=COUNT, block=BLOCK_MS)
+                found = await self._ask(*_READ, *self._positions, *self._positions.values())
             except (RedisError, OSError) as away:
                 if self.following:
                     log.warning("following the decisions: %s: %s", type(away).__name__, away)
@@ -79,15 +82,21 @@ class Replies:
                 await asyncio.sleep(0.1)
                 continue
             self.following = True
-            for stream, entries in _pairs(found):
+            for stream, entries in found or ():
                 for entry, fields in entries:
-                    self._tell(stream.decode(), entry.decode(), fields)
+                    self._tell(stream.decode(), entry.decode(), fields[1])
         with contextlib.suppress(RedisError, OSError):
-            await self._client.delete(self._own)
+            await self._ask("DEL", self._own)
+        await self._wire.close()
 
-    def _tell(self, stream: str, entry: str, fields: dict[bytes, bytes]) -> None:
+    async def _ask(self, *command: Any) -> Any:
+        [reply] = await self._wire.exchange([command])
+        if isinstance(reply, RedisError):
+            raise reply
+        return reply
+
+    def _tell(self, stream: str, entry: str, raw: bytes) -> None:
         self._positions[stream] = entry
-        raw = next(iter(fields.values()), b"")
         try:
             value = orjson.loads(raw)
         except orjson.JSONDecodeError:
@@ -102,12 +111,3 @@ class Replies:
         if stream != self._own:
             for listener in self.listeners:
                 listener(news)
-
-
-def _pairs(found: Any) -> Iterator[tuple[bytes, Any]]:
-    """Streams and entries, in either shape that the client may give them."""
-    if isinstance(found, dict):
-        for stream, entries in found.items():
-            yield stream, entries[0] if entries and isinstance(entries[0], list) else entries
-    else:
-        yield from found or ()

@@ -15,6 +15,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
+from gateway.wire import Wire
+
 TIMEOUT_SECONDS = 3.0
 LARGEST_PIPELINE = 512
 
@@ -27,6 +29,7 @@ def connect(url: str, *, retries: int = 1) -> "Redis":
     """A client with one connection, which is tried again once: a restarted Redis drops the old."""
     return Redis.from_url(
         url,
+        protocol=2,  # without messages out of turn: a reply is its command's
         max_connections=4,
         socket_timeout=TIMEOUT_SECONDS,
         socket_connect_timeout=TIMEOUT_SECONDS,
@@ -39,6 +42,7 @@ class Turns:
 
     def __init__(self, client: "Redis", scripts: Mapping[str, str]) -> None:
         self._client = client
+        self._wire = Wire(client, TIMEOUT_SECONDS, retries=1)
         self._texts = dict(scripts)
         self._shas = {
             name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
@@ -72,6 +76,7 @@ class Turns:
         """Send what is still waiting, then hang up."""
         if self._sender is not None:
             await asyncio.wait([self._sender], timeout=TIMEOUT_SECONDS)
+        await self._wire.close()
         await self._client.aclose()
 
     async def _send(self) -> None:
@@ -90,11 +95,8 @@ class Turns:
     async def _exchange(
         self, batch: list[tuple[tuple[Any, ...], "asyncio.Future[Any]"]], *, again: bool = False
     ) -> None:
-        pipe = self._client.pipeline(transaction=False)
-        for command, _ in batch:
-            pipe.execute_command(*command)
         try:
-            results = await pipe.execute(raise_on_error=False)
+            results = await self._wire.exchange([command for command, _ in batch])
         except (RedisError, OSError) as away:
             for _, reply in batch:
                 _settle(reply, StoreAway(f"{type(away).__name__}: {away}"))
@@ -106,7 +108,8 @@ class Turns:
             elif isinstance(result, RedisError):
                 _settle(pair[1], StoreAway(f"{type(result).__name__}: {result}"))
             else:
-                _settle(pair[1], result)
+                shape = self._client.response_callbacks.get(pair[0][0])
+                _settle(pair[1], result if shape is None else shape(result))
         if unknown:
             try:
                 await self.load()
