@@ -24,6 +24,8 @@ CHANNELS: tuple[type[Adapter], ...] = (
     MemoryChannel,
 )
 KINDS = tuple(channel.kind for channel in CHANNELS)
+# Where customers answer in words, and so are told in words; who carries those can read them.
+SPOKEN = tuple(channel.kind for channel in CHANNELS if getattr(channel, "spoken", False))
 
 
 def made(supplies: Supplies) -> list[Channel]:

@@ -21,10 +21,11 @@ import orjson
 
 from notifiers import bind
 from notifiers.book import Asked
+from notifiers.catalogue import SPOKEN
 from notifiers.errors import NotSealed
 from notifiers.facts import Closing, MessageKind, Outgoing, write_time
 from notifiers.foreign import clean
-from notifiers.sealed import READ_ON_THE_WAY, SUITE, fingerprint, seal
+from notifiers.sealed import SUITE, fingerprint, seal
 from notifiers.wording import Said, Wording, reference, variables
 from notifiers.wording import fingerprint as hashes
 from risk.privacy import web_token
@@ -60,7 +61,7 @@ class Composer:
             composed = self._close(key, address, asked, asked.closed)
         else:
             composed = self._ask(key, address, asked)
-        if channel in READ_ON_THE_WAY and asked.ask.seal_to:
+        if channel in SPOKEN and asked.ask.seal_to:
             less = self._less(asked, composed)
             return self._sealed(asked, composed, less) if channel == SEALS else less
         return composed

@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from notifiers import bind, records, rows
 from notifiers.book import Asked, Book
 from notifiers.bound import binding, duress_word
+from notifiers.catalogue import SPOKEN
 from notifiers.devices import check_signed, spend
 from notifiers.facts import (
     Decision,
@@ -38,7 +39,6 @@ from notifiers.facts import (
 )
 from notifiers.records import Effect, Records
 from notifiers.scrub import Cut, scrub
-from notifiers.sealed import READ_ON_THE_WAY
 from notifiers.understand import Meaning, numbers, understand
 from notifiers.wording import DEFAULT_LANGUAGE, Wording
 from risk import names
@@ -652,7 +652,7 @@ class Hearing:
 
 def _is_sealed(asked: Asked, heard: Heard) -> bool:
     """Whether what was asked by this way was for the own client alone."""
-    return bool(asked.ask.seal_to) and heard.channel in READ_ON_THE_WAY
+    return bool(asked.ask.seal_to) and heard.channel in SPOKEN
 
 
 def _reason(text: str, decision: Decision) -> Reason | None:

@@ -14,6 +14,7 @@ from notifiers import ladder, rows
 from notifiers import outbox as box
 from notifiers.book import Asked, tie
 from notifiers.bound import bindings_of
+from notifiers.catalogue import SPOKEN
 from notifiers.compose import SEALS
 from notifiers.errors import NotReady
 from notifiers.facts import Ask, Closing, Outgoing, parse_time, write_time
@@ -31,7 +32,6 @@ READ_AT_ONCE = 64
 LOADED_AT_ONCE = 32
 INQUIRES_BY = ("xmpp", "sms")
 NOTICES = frozenset({"unsigned", "delayed", "late", "contradicted", "fresh", "frozen"})
-TELLING = ("xmpp", "sms", "voice")
 Fresh = tuple[rows.NewChallenge, Asked]
 
 
@@ -254,8 +254,8 @@ class Questions:
 
         A page tells its own customer; a push would take the place of the question.
         """
-        for kind in (answered_by, *TELLING):
-            if kind in TELLING and kind in self._term.channels and asked.addresses.get(kind):
+        for kind in (answered_by, *SPOKEN):
+            if kind in SPOKEN and kind in self._term.channels and asked.addresses.get(kind):
                 return kind
         return ""
 

@@ -23,8 +23,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from notifiers.errors import NotSealed
 
 SUITE = "hpke-x25519-sha256-aes256gcm"
-# What a chat server, or a carrier of texts and calls, can read. A push is sealed to its browser.
-READ_ON_THE_WAY = frozenset({"xmpp", "sms", "voice"})
 _INFO = b"ringback-challenge-1\0"
 _BLOCK = 256
 _HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)

@@ -48,6 +48,7 @@ class SmsChannel:
     """Short messages: the whole question with its code, and answers as text (layer E)."""
 
     kind = "sms"
+    spoken = True
 
     def __init__(self, settings: SmsSettings, supplies: Supplies, key: bytes) -> None:
         self._settings = settings

@@ -70,6 +70,7 @@ class XmppChannel:
     """The component's session. `may_write` is asked right before each write (the leader's lock)."""
 
     kind = "xmpp"
+    spoken = True
 
     def __init__(
         self,
