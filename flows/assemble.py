@@ -15,11 +15,12 @@ from features.catalogue import BY_NAME, DESCRIBERS, Catalogue
 from flows import judgement
 from flows.catalogue import read_catalogue
 from flows.describe import Profile, Ticker, Tier
+from flows.due import Due, load_kept
 from flows.effects import Effects
 from flows.errors import BadSettings
 from flows.fraud import Stages
 from flows.inquire import Seeks
-from flows.judge import Due, Judging, load_kept
+from flows.judge import Judging
 from flows.records import Recorder
 from flows.registry import Registry, read_registry
 from flows.score import Drifted, Learnt, Promoted, Scoring, Snapshots, nobody

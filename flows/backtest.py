@@ -21,9 +21,10 @@ from audit import read
 from config.settings import Settings
 from flows.assemble import counted
 from flows.case_replay import configured
+from flows.due import Due, load_kept
 from flows.effects import PlainEffects
 from flows.files import Fact, Truth
-from flows.judge import Decided, Due, Judging, load_kept
+from flows.judge import Decided, Judging
 from flows.records import Recorder
 from flows.replay import Tally, replay, silent
 from flows.scored import MemoryScoreds

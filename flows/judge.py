@@ -1,23 +1,23 @@
-"""What is done about an event, and what does the customer's answer change?
+"""What is done about an event?
 
 One stage, keyed by the customer's shard, so that everything between the bank and one customer has
-one order: decisions that ask, answers in the order of their stream, deadlines. A deadline fires
-only once the answers' stream was read to its end as of the deadline and a grace.
+one order: decisions that ask, answers in the order of their stream, deadlines (flows/hear.py). A
+deadline fires only once the answers' stream was read to its end as of the deadline and a grace.
 """
 
 import hashlib
 import hmac
 from base64 import b32encode
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
-import orjson
 from bytewax.operators import StatefulBatchLogic
 
 from flows.describe import Ticker
-from flows.effects import Contradiction, Effects, Ending, Leaving, Note
-from flows.inquire import Inquirer, Seeks, is_inquiry
+from flows.due import DUE, Due
+from flows.effects import Effects, Leaving, Note
+from flows.hear import Hearing
+from flows.inquire import Seeks
 from flows.records import Recorder
 from flows.scored import Scoreds, row_of
 from flows.shards import Cabinet
@@ -25,19 +25,12 @@ from flows.walk import HeardUntil, Scored, Spoken, Wished, shard_key, shard_of
 from risk import events, money, names
 from risk.brakes import ALL, KINDS, BrakeLimits, Brakes
 from risk.budget import AskingBudget
-from risk.challenge import FINAL_DECISION, Answer, Asked, Conversation, Outcome, answer_from
-from risk.inquiry import DENIED, OPEN, Inquiry
-from risk.labels import lesson_of
+from risk.challenge import Asked, Conversation
 from risk.policy import Bar, Judged, Policy, RuleSet, braked, judge, opinions_of
 from risk.rules import SEVERITIES
 
 GRACE_US = 1_000_000
-CASE_REST_US = 5_000_000
-_DUE = "~due"
-_CASE = "case:"
 _ALARMS = {"decline": "declined", "review": "to review"}
-_STILL_OPEN = ("unsigned", "fresh", "frozen")
-_DURESS = "A confirm under duress: the customer sees a confirm, the payment is held for review."
 
 
 Fact = Scored | Spoken | HeardUntil | Wished
@@ -49,44 +42,6 @@ class Decided(NamedTuple):
     scored: Scored
     decision: dict[str, Any]
     replayed: bool
-
-
-class Due:
-    """What a shard must do by a time: end questions, close cases; kept as one more entity.
-
-    Beside it lies the shard's asking budget, where the policy has one.
-    """
-
-    def __init__(
-        self,
-        rows: dict[str, tuple[int, str]] | None = None,
-        budget: AskingBudget | None = None,
-        brakes: Brakes | None = None,
-    ) -> None:
-        self.rows = rows if rows is not None else {}
-        self.budget = budget
-        self.brakes = brakes
-
-    def dump(self) -> bytes:
-        kept: dict[str, Any] = {"v": 1, "due": self.rows}
-        if self.budget is not None:
-            kept["budget"] = self.budget.state()
-        if self.brakes is not None:
-            kept["brakes"] = self.brakes.state()
-        return orjson.dumps(kept)
-
-
-def load_kept(raw: bytes) -> "Conversation | Due":
-    """Read a conversation, or the shard's list of deadlines."""
-    kept = orjson.loads(raw)
-    if "due" in kept:
-        budget = kept.get("budget")
-        return Due(
-            {key: (row[0], row[1]) for key, row in kept["due"].items()},
-            None if budget is None else AskingBudget.restored(budget),
-            Brakes.restored(kept["brakes"]) if "brakes" in kept else None,
-        )
-    return Conversation.load(raw)
 
 
 def challenge_id(event: str) -> str:
@@ -149,7 +104,7 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
     def __init__(self, stage: Judging, version: int) -> None:
         self._stage, self._version = stage, version
         self._shard: int | None = None
-        self._inquirer = None if stage.seeks is None else self._inquiring(stage.seeks)
+        self.hearing = Hearing(stage, 0)
 
     def snapshot(self) -> int:
         if self._shard is None:
@@ -162,6 +117,7 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
         stage = self._stage
         if self._shard is None:
             self._shard = stage.shard(values[0])
+            self.hearing = Hearing(stage, self._shard)
             stage.cabinet.begin(self._shard, self._version)
         scored = [fact for fact in values if isinstance(fact, Scored)]
         scored.sort(
@@ -172,12 +128,12 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
         decided = self._decide(scored) if scored else []
         spoken = [fact for fact in values if isinstance(fact, Spoken)]
         for one in spoken:
-            self._hear(one)
+            self.hearing.hear(one)
         for wish in (fact for fact in values if isinstance(fact, Wished)):
-            self._inquire(wish)
+            self.hearing.inquire(wish)
         until = max((fact.until_us for fact in values if isinstance(fact, HeardUntil)), default=0)
         if until:
-            self._expire(until - GRACE_US)
+            self.hearing.expire(until - GRACE_US)
         return decided, StatefulBatchLogic.RETAIN
 
     def _keep(self, scored: list[Scored]) -> list[Decided]:
@@ -187,30 +143,13 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
 
     # --- deciding ---------------------------------------------------------------------------
 
-    def _conversation(self, customer: str) -> Conversation:
-        kept = self._stage.cabinet.fetch(self._shard or 0, [customer])[customer]
-        if not isinstance(kept, Conversation):
-            raise TypeError(f"judge: needed a conversation of {customer}, got {type(kept)}")
-        return kept
-
-    def _due(self) -> Due:
-        cabinet = self._stage.cabinet
-        cache = cabinet.fetch(self._shard or 0, [_DUE])
-        kept = cache[_DUE]
-        if not isinstance(kept, Due):
-            kept = cache[_DUE] = Due()
-        return kept
-
     def _budget(self, share: float | None) -> AskingBudget | None:
         if share is None:
             return None
-        due = self._due()
+        due = self.hearing.due()
         due.budget = due.budget or AskingBudget(share)
         due.budget.share = share
         return due.budget
-
-    def _touch(self, entity: str) -> None:
-        self._stage.cabinet.touch(self._shard or 0, entity)
 
     def _decide(self, scored: list[Scored]) -> list[Decided]:
         stage = self._stage
@@ -229,7 +168,7 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
                 now_us = stage.now_us(fact.moment)
                 if brakes is not None and brakes.demoted:
                     rules = whole.without(brakes.stopped(whole.sha256))
-                conversation = self._conversation(fact.moment.customer)
+                conversation = self.hearing.conversation(fact.moment.customer)
                 judged = judge(
                     fact.moment,
                     fact.features,
@@ -257,7 +196,7 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
     def _brakes(self, limits: BrakeLimits | None) -> Brakes | None:
         if limits is None:
             return None
-        due = self._due()
+        due = self.hearing.due()
         due.brakes = due.brakes or Brakes()
         return due.brakes
 
@@ -275,8 +214,10 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
         ]
         notes += [stage.recorder.silent(rule, at) for rule, at in brakes.silent(at_us)]
         if judged.hits or tripped or notes or judged.outcome in KINDS:
-            self._due().brakes = brakes  # the former may have left the cache since the batch began
-            self._touch(_DUE)
+            self.hearing.due().brakes = (
+                brakes  # the former may have left the cache since the batch began
+            )
+            self.hearing.touch(DUE)
         if notes:
             stage.effects.note(notes)
         for one in tripped:
@@ -292,8 +233,10 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
         if fact.moment.type != "transaction" or fact.lessons < policy.acts_after_lessons:
             return
         if budget.note(fact.moment.customer, asked, now_us):
-            self._due().budget = budget  # the former may have left the cache since the batch began
-            self._touch(_DUE)
+            self.hearing.due().budget = (
+                budget  # the former may have left the cache since the batch began
+            )
+            self.hearing.touch(DUE)
 
     def _leaving(self, fact: Scored, judged: Judged, rules: RuleSet, now_us: int) -> Leaving:
         moment = fact.moment
@@ -362,7 +305,7 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
     def _must_sign(self, moment: events.Moment, now_us: int) -> bool:
         """Whether, as things stand, only a signed confirm would count; the arbiter decides then."""
         limit = self._stage.rules().policy.unsigned_limit
-        spent = self._conversation(moment.customer).unsigned_spent(now_us)
+        spent = self.hearing.conversation(moment.customer).unsigned_spent(now_us)
         return limit is not None and spent + _amount_base(moment) > limit
 
     def _settle(
@@ -391,9 +334,9 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
                 fact.features.clear()
                 fact.features.update(kept_features[place] or {})
             self._note_question(fact, decision)
-            stage.scoreds.put(row_of(fact, with_paid=self._inquirer is not None))
+            stage.scoreds.put(row_of(fact, with_paid=stage.seeks is not None))
             if fact.moment.type == "status" and fact.moment.refers_to:
-                self._withdraw(fact)
+                self.hearing.withdraw(fact)
             decided.append(Decided(fact, decision, recorded is not None))
         stage.effects.note([_alarm(one) for one in decided if one.decision["decision"] in _ALARMS])
         return decided
@@ -410,17 +353,17 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
             expires_us,
             _amount_base(moment),
         )
-        conversation = self._conversation(moment.customer)
+        conversation = self.hearing.conversation(moment.customer)
         conversation.ask(question)
-        self._touch(moment.customer)
-        self._due().rows[question.id] = (expires_us, moment.customer)
-        self._touch(_DUE)
+        self.hearing.touch(moment.customer)
+        self.hearing.due().rows[question.id] = (expires_us, moment.customer)
+        self.hearing.touch(DUE)
         word = conversation.held(question.id)
         if word is not None:
-            self._hear(Spoken(moment.customer, word[0], word[1], word[2]))
+            self.hearing.hear(Spoken(moment.customer, word[0], word[1], word[2]))
         gone = conversation.held(moment.id)
         if gone is not None:
-            self._withdrawn(moment.customer, moment.id, gone[0])
+            self.hearing.withdrawn(moment.customer, moment.id, gone[0])
 
     def _too_late(
         self, fact: Scored, leaving: Leaving, judged: Judged, recorded: dict[str, Any]
@@ -440,277 +383,6 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
             leaving._replace(decision=decision, records=records, ask=None), alert
         )
 
-    # --- hearing ----------------------------------------------------------------------------
-
-    def _hear(self, spoken: Spoken) -> None:
-        stage, entry = self._stage, spoken.entry
-        conversation = self._conversation(spoken.customer)
-        if entry.get("kind") in ("freeze", "unfreeze"):
-            self._freeze(spoken, str(entry["kind"]))
-            return
-        if is_inquiry(entry["challenge"]):
-            self._hear_of(spoken, conversation)
-            return
-        if not conversation.knows(str(entry["challenge"])):
-            conversation.hold(entry["challenge"], [spoken.position, spoken.received_us, entry])
-            self._touch(spoken.customer)
-            return
-        if entry.get("kind") == "unreachable":
-            ended = conversation.give_up(
-                entry["challenge"], spoken.received_us, str(entry.get("why", ""))
-            )
-            self._touch(spoken.customer)
-            if ended is not None:
-                self._end(spoken.customer, ended)
-            return
-        answer: Answer = answer_from(entry, spoken.position, spoken.received_us)
-        policy = stage.rules().policy
-        heard = conversation.hear(answer, policy.unsigned_limit, policy.binding_wait_us)
-        self._touch(spoken.customer)
-        if heard.outcome is not None:
-            self._end(spoken.customer, heard.outcome)
-            return
-        if heard.verdict == "contradicted" and heard.event is not None:
-            self._contradicted(spoken, heard.event, conversation)
-            return
-        alert = notice = None
-        if answer.decision == "confirm" and answer.reason == "duress":
-            alert = {"event": heard.event, "kind": "duress", "text": _DURESS}
-        if heard.verdict in _STILL_OPEN:
-            notice = self._notice(spoken, heard.verdict)
-        records = stage.recorder.verdict(spoken, heard.event, heard.verdict, spoken.received_us)
-        stage.effects.note([Note(f"{names.ANSWERS}/{spoken.position}", records, alert, notice)])
-
-    # --- asking about payments made already -------------------------------------------------
-
-    def _inquiring(self, seeks: Seeks) -> Inquirer:
-        stage = self._stage
-
-        def waits(inquiry: Inquiry, customer: str) -> None:
-            due = self._due()
-            if inquiry.state == OPEN:
-                due.rows[inquiry.id] = (inquiry.expires_us, customer)
-            else:
-                due.rows.pop(inquiry.id, None)
-            if inquiry.state not in (OPEN, DENIED):  # a denied one is an officer's to close
-                due.rows[_CASE + inquiry.id] = (inquiry.at_us + CASE_REST_US, customer)
-            self._touch(_DUE)
-
-        return Inquirer(seeks, stage.effects, stage.recorder, stage.scoreds, stage.nonce_key, waits)
-
-    def _inquire(self, wish: Wished) -> None:
-        seeks = self._stage.seeks
-        if self._inquirer is None or seeks is None:
-            return
-        if self._stage.mode != "act":
-            seeks.told(wish, ())
-            return
-        conversation = self._conversation(wish.customer)
-        inquiry = self._inquirer.ask(wish, conversation)
-        if inquiry is None:
-            return
-        self._touch(wish.customer)
-        word = conversation.held(inquiry.id)
-        if word is not None:
-            self._hear(Spoken(wish.customer, word[0], word[1], word[2]))
-
-    def _hear_of(self, spoken: Spoken, conversation: Conversation) -> None:
-        wait_us = self._stage.rules().policy.binding_wait_us
-        self._touch(spoken.customer)
-        if self._inquirer is None or not self._inquirer.hear(spoken, conversation, wait_us):
-            conversation.hold(
-                spoken.entry["challenge"], [spoken.position, spoken.received_us, spoken.entry]
-            )
-
-    def _lapse(self, ident: str, customer: str, at_us: int) -> None:
-        """Close an inquiry that nobody has answered by its end."""
-        conversation = self._conversation(customer)
-        inquiry = conversation.inquiries.get(ident)
-        if inquiry is not None and self._inquirer is not None:
-            self._inquirer.close(inquiry, conversation, customer, "expired", at_us)
-            self._touch(customer)
-
-    def _notice(self, spoken: Spoken, say: str) -> dict[str, Any]:
-        """What the customer is told of an answer that did not end the question."""
-        entry = spoken.entry
-        return {
-            "op": "notice",
-            "id": entry["challenge"],
-            "event": entry.get("event"),
-            "customer": spoken.customer,
-            "say": say,
-            "channel": entry.get("channel"),
-            "at": events.rfc3339(spoken.received_us),
-        }
-
-    def _contradicted(self, spoken: Spoken, event: str, conversation: Conversation) -> None:
-        """Act on a deny after a confirm: decline where there is time, alert, keep the case."""
-        entry, at = spoken.entry, events.rfc3339(spoken.received_us)
-        frozen = ",".join(sorted(conversation.frozen))
-        make = self._stage.recorder.contradicted
-        outcome = {
-            "state": "denied",
-            "decision": "decline",
-            "at": at,
-            "by": {"type": "customer", "id": spoken.customer},
-            "reason": entry.get("reason"),
-            "challenge": entry["challenge"],
-            "was": "confirmed",
-        }
-        label = None
-        if entry.get("reason") == "not_me":
-            label = {
-                "id": f"{entry['challenge']}/label/contradicted",
-                "event": event,
-                "fraud": True,
-                "source": "customer",
-                "time": at,
-                "known": at,
-            }
-        said = "The customer denied a payment after it was confirmed: "
-        alert = {"event": event, "kind": "contradicted"}
-        self._stage.effects.contradict(
-            Contradiction(
-                f"{names.ANSWERS}/{spoken.position}",
-                event,
-                outcome,
-                at,
-                (
-                    make(spoken, event, frozen, turned=True),
-                    make(spoken, event, frozen, turned=False),
-                ),
-                (
-                    {**alert, "text": said + "it is declined now, nobody had fetched the confirm."},
-                    {**alert, "text": said + "the bank HAS the confirm; recall the payment."},
-                ),
-                self._notice(spoken, "contradicted"),
-                label,
-            )
-        )
-        if self._due().rows.pop(_CASE + event, None) is not None:  # an officer closes it
-            self._touch(_DUE)
-
-    def _freeze(self, spoken: Spoken, kind: str) -> None:
-        """Block all of a customer's payments at once, in a case of its own; or lift that."""
-        conversation = self._conversation(spoken.customer)
-        if kind == "unfreeze":
-            conversation.unblock()
-        else:
-            for ended in list(conversation.block(spoken.received_us)):
-                self._end(spoken.customer, ended)
-        self._touch(spoken.customer)
-        ident = f"{kind}-{spoken.position}"
-        text = (
-            "The customer asks to block everything: all payments are declined until it is lifted."
-        )
-        alert = {"event": ident, "kind": kind, "text": text}
-        if kind == "unfreeze":
-            alert["text"] = "The bank has lifted the customer's block."
-        records = self._stage.recorder.frozen(spoken, kind)
-        self._stage.effects.note([Note(f"{names.ANSWERS}/{spoken.position}", records, alert)])
-
-    def _expire(self, until_us: int) -> None:
-        due = self._due()
-        past = {key: row for key, row in due.rows.items() if row[0] <= until_us}
-        if not past:
-            return
-        asked = {who for key, (_, who) in past.items() if not (_is_case(key) or is_inquiry(key))}
-        for customer in sorted(asked):
-            conversation = self._conversation(customer)
-            for ended in list(conversation.expire(until_us)):
-                self._end(customer, ended)
-            self._touch(customer)
-        for key, (at_us, customer) in sorted(past.items()):
-            if _is_case(key):
-                self._close_case(key.removeprefix(_CASE), customer, at_us)
-            elif is_inquiry(key):
-                self._lapse(key, customer, at_us)
-            due.rows.pop(key, None)
-        self._touch(_DUE)
-
-    def _close_case(self, event: str, customer: str, at_us: int) -> None:
-        """End a case once what still belongs to it, the closing message, has had its time."""
-        records = self._stage.recorder.closed(event, customer, at_us)
-        self._stage.effects.note([Note(f"case/{event}/closed", records, None)])
-
-    def _withdraw(self, fact: Scored) -> None:
-        moment = fact.moment
-        conversation = self._conversation(moment.customer)
-        if conversation.knows(moment.refers_to or ""):
-            self._withdrawn(moment.customer, moment.refers_to or "", moment.accepted_us)
-        elif moment.state == "cancelled":  # its question may be on its way yet, after a crash
-            conversation.hold(moment.refers_to or "", [moment.accepted_us])
-            self._touch(moment.customer)
-
-    def _withdrawn(self, customer: str, event: str, at_us: int) -> None:
-        ended = self._conversation(customer).withdraw(event, at_us)
-        if ended is not None:
-            self._touch(customer)
-            self._end(customer, ended)
-
-    def _end(self, customer: str, outcome: Outcome) -> None:
-        at = events.rfc3339(outcome.at_us)
-        by = {"type": outcome.by, "id": customer if outcome.by == "customer" else outcome.by}
-        told = {
-            "state": outcome.state,
-            "decision": outcome.decision,
-            "at": at,
-            "by": by,
-            "reason": outcome.reason,
-            "challenge": outcome.challenge,
-        }
-        fraud = lesson_of(outcome)
-        label = None
-        if fraud is not None:
-            label = {
-                "id": f"{outcome.challenge}/label",
-                "event": outcome.event,
-                "fraud": fraud,
-                "source": "customer",
-                "time": at,
-                "known": at,
-            }
-        alert = None
-        if outcome.state == "denied":
-            alert = {
-                "event": outcome.event,
-                "kind": "denied",
-                "text": "The customer says: " + (outcome.reason or "not me"),
-            }
-        elif outcome.state == "confirmed" and outcome.decision == "review":
-            alert = {"event": outcome.event, "kind": "duress", "text": _DURESS}
-        ending = Ending(
-            outcome.event,
-            outcome.challenge,
-            outcome.state,
-            told,
-            self._stage.recorder.ended(outcome, customer, outcome.at_us),
-            {
-                "op": "close",
-                "id": outcome.challenge,
-                "event": outcome.event,
-                "customer": customer,
-                "state": outcome.state,
-                # What the customer may see: under duress the same as ever.
-                "decision": FINAL_DECISION[outcome.state],
-                "at": at,
-            },
-            label,
-            alert,
-        )
-        recorded = self._stage.effects.end([ending])[0]
-        if recorded is not None:
-            state = str(recorded.get("was", recorded["state"]))
-            if state != outcome.state:
-                self._conversation(customer).settle(
-                    replace(outcome, state=state, decision=recorded["decision"])
-                )
-        due = self._due()
-        due.rows.pop(outcome.challenge, None)
-        if outcome.decision != "review":  # there an officer closes it
-            due.rows[_CASE + outcome.event] = (outcome.at_us + CASE_REST_US, customer)
-        self._touch(_DUE)
-
 
 def _alarm(decided: Decided) -> Note:
     """Tell the officers, once, of what waits for them or was declined."""
@@ -724,10 +396,6 @@ def _alarm(decided: Decided) -> Note:
 def _amount_base(moment: events.Moment) -> int:
     """Without a rate nobody knows how much it is: it counts as more than any limit."""
     return money.LARGEST_MINOR if moment.amount_base is None else moment.amount_base
-
-
-def _is_case(key: str) -> bool:
-    return key.startswith(_CASE)
 
 
 def _runs(scored: list[Scored]) -> list[list[Scored]]:

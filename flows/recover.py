@@ -20,7 +20,7 @@ from audit.errors import KeyMissing, RedisBehindLedger
 from audit.redis_inlet import parse_id
 from flows.assemble import read_rule_set
 from flows.case_replay import configured
-from flows.judge import Due
+from flows.due import Due
 from flows.live import wall_us
 from flows.parts import House
 from flows.records import FLOW

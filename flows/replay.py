@@ -419,10 +419,10 @@ class _SilentShard(JudgeShard):
         first = self._deadlines.get(customer)
         if first is None or first > until_us:
             return
-        conversation = self._conversation(customer)
+        conversation = self.hearing.conversation(customer)
         for ended in list(conversation.expire(until_us)):
-            self._end(customer, ended)
-        self._touch(customer)
+            self.hearing.end(customer, ended)
+        self.hearing.touch(customer)
         del self._deadlines[customer]
         if conversation.open:
             self._deadlines[customer] = min(one.expires_us for one in conversation.open.values())

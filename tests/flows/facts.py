@@ -8,9 +8,10 @@ from typing import Any
 
 import orjson
 
+from flows.due import Due, load_kept
 from flows.effects import Contradiction, Ending, Inquired, Leaving, Note
 from flows.inquire import Seeks
-from flows.judge import Due, JudgeShard, Judging, load_kept
+from flows.judge import JudgeShard, Judging
 from flows.records import Recorder
 from flows.scored import MemoryScoreds
 from flows.shards import Cabinet, MemoryStore

@@ -6,10 +6,11 @@ import orjson
 import pytest
 import redis
 
+from flows.due import CASE_REST_US
 from flows.effects import Inquired, RedisEffects
 from flows.errors import Fenced
 from flows.inquire import Seeks, inquiry_id
-from flows.judge import CASE_REST_US, GRACE_US
+from flows.judge import GRACE_US
 from flows.walk import Spoken, Wished
 from risk import events, names
 from risk.seek import DAY_US, Paid

@@ -5,7 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
-from flows.judge import CASE_REST_US, GRACE_US, Due, challenge_id, load_kept
+from flows.due import CASE_REST_US, Due, load_kept
+from flows.judge import GRACE_US, challenge_id
 from flows.walk import HeardUntil
 from risk import events, names
 from risk.challenge import Conversation
@@ -613,6 +614,6 @@ def test_an_asking_budget_moves_its_bar_and_stands_where_the_cut_stood() -> None
     due = load_kept(stored or b"")
     assert isinstance(due, Due)
     assert due.budget is not None
-    stands = judge.shard._due().budget
+    stands = judge.shard.hearing.due().budget
     assert stands is not None
     assert due.budget.state() == stands.state()
