@@ -408,6 +408,8 @@ WORDS = {
     "event.in": "The bank handed the event in",
     "export": "The case was handed out",
     "features": "What was usual was looked up",
+    "inquiry.answered": "What the customer said of payments already made",
+    "inquiry.asked": "The customer was asked about payments already made",
     "label": "It became known whether it was fraud",
     "learn": "The model learnt from it",
     "officer.action": "An officer acted",
