@@ -52,6 +52,7 @@ CUSTOMER = Describer(
         asks.NewPayees("1h"),
         asks.NewPayeeWithin("24h"),
         asks.NewDevice(),
+        asks.NewDeviceWithin("24h"),
         asks.NewCountry(),
         asks.NewCountryLogins("24h"),
         asks.DistanceKm(),

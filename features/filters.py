@@ -37,6 +37,7 @@ NAMED: Final[Mapping[str, Callable[[Event], str | None]]] = {
         "payee_country",
         "kind",
         "channel",
+        "mcc",
     )
 }
 
@@ -56,7 +57,7 @@ _OF_TYPE: Final[Mapping[str, str]] = {
     "result": "login",
     "change": "account_change",
     **dict.fromkeys(
-        ("amount", "payee", "payee_country", "kind", "card", "terminal"), "transaction"
+        ("amount", "payee", "payee_country", "kind", "card", "terminal", "mcc"), "transaction"
     ),
 }
 

@@ -78,6 +78,10 @@ class Event(Protocol):
     def session(self) -> str | None: ...
     @property
     def payee_country(self) -> str | None: ...
+    @property
+    def mcc(self) -> str | None:
+        """Of a payment: the shop's category, four digits (ISO 18245)."""
+        ...
 
 
 class Label(Protocol):

@@ -25,7 +25,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _NAMES = ("name", "events", "values", "lists", "hit")
 _TEXTS = (
     "payee_country", "kind", "device", "ip", "country", "channel", "session", "result", "change",
-    "state", "terminal", "card",
+    "state", "terminal", "card", "mcc",
 )  # fmt: skip
 _EVENT_NAMES = ("type", "at", "times", "every", "customer", "amount", "payee", "lat", "lon")
 

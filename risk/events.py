@@ -402,6 +402,7 @@ class Moment(NamedTuple):
     state: str | None = None
     terminal: str | None = None
     card: str | None = None
+    mcc: str | None = None
 
 
 def moment(
@@ -455,6 +456,7 @@ def moment(
         state=event.get("state"),
         terminal=event.get("terminal"),
         card=event.get("card"),
+        mcc=event.get("mcc"),
     )
 
 

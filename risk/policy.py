@@ -362,6 +362,7 @@ def event_values(moment: events.Moment) -> dict[str, Value]:
         "event.payee": moment.payee,
         "event.card": moment.card,
         "event.terminal": moment.terminal,
+        "event.mcc": moment.mcc,
         "event.device": moment.device,
         "event.ip": moment.ip,
         "event.late": int(moment.late),

@@ -69,6 +69,7 @@ EVENT: Mapping[str, Known] = {
     "event.payee": Known("text", of=_PAYMENT),
     "event.card": Known("text", of=_PAYMENT),
     "event.terminal": Known("text", of=_PAYMENT),
+    "event.mcc": Known("text", of=_PAYMENT),
     "event.device": Known("text", claimed=True),
     "event.ip": Known("text"),
     "event.late": Known("number", "flag", 0, 1),

@@ -22,6 +22,23 @@ class NewDevice(Ever):
         return None if device is None else int(not sight.habits.devices.knew(device, sight.time))
 
 
+class NewDeviceWithin(Over):
+    """1 if this customer is not known to have used this device *before the window*, else 0.
+
+    A thief's device is new at the first act alone; at the second it was still new today.
+    """
+
+    aggregate = "new_device"
+    claimed = True
+    unit = "flag"
+    words = "1: nothing on this device {} ago or earlier (of the 64 used most recently)"
+
+    def of(self, sight: Sight) -> Value:
+        """None where the event names no device."""
+        device, edge = sight.event.device, sight.time - self.reach
+        return None if device is None else int(not sight.habits.devices.knew(device, edge))
+
+
 class NewCountry(Ever):
     """1 if this customer came from other countries before and never from this one, else 0."""
 

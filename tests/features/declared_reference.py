@@ -33,6 +33,7 @@ KEYS = (
     "country",
     "kind",
     "channel",
+    "mcc",
 )
 
 _Test = Callable[[Paid, list[Paid]], bool]

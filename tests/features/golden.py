@@ -251,6 +251,7 @@ def _busy(key: str) -> list[Step]:
             "channel": one_of("app", "web", None),
             "customer": one_of("c1", "c2", "c3"),
         }
+        names["mcc"] = {"t1": "5411", "t2": "5944"}.get(names["terminal"] or "")
         event = Paid(
             f"e{at}",
             now - chance.choice([0, 0, 0, SECOND, 30 * MINUTE]),

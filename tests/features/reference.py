@@ -44,6 +44,7 @@ class Paid:
     channel: str | None = None
     session: str | None = None
     payee_country: str | None = None
+    mcc: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +218,12 @@ def _new_payee(past: Past) -> Value:
     payee = past.event.payee
     paid = {one.payee for one in past.payments if one.time_us <= past.time - past.width}
     return None if payee is None else int(payee not in paid)
+
+
+def _new_device(past: Past) -> Value:
+    device = past.event.device
+    used = {one.device for one in past.acts if one.time_us <= past.time - past.width}
+    return None if device is None else int(device not in used)
 
 
 def _fraud_risk(past: Past) -> Value:
@@ -404,11 +411,7 @@ MEANINGS: dict[str, Callable[[Past], Value]] = {
     "fraud_run_age": _fraud_run_age,
     "small_payments": lambda past: sum(amount <= 10_000 for amount in past.amounts + past.own),
     "new_payees": _new_payees,
-    "new_device": lambda past: (
-        None
-        if past.event.device is None
-        else int(all(one.device != past.event.device for one in past.acts))
-    ),
+    "new_device": _new_device,
     "new_country": lambda past: _new_country(past.event, past.before),
     "new_country_logins": _new_country_logins,
     "distance_km": _distance,
