@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,15 +27,17 @@ import orjson
 from numpy.typing import NDArray
 
 from config.settings import Settings
+from features.habits import Place
 from flows.assemble import read_rule_set
 from flows.replay_command import replay_file
-from flows.simulate import simulate, write
+from flows.simulate import World, simulate, write
 
 SHARE: Final = 0.005
 WARM: Final = 31
 SPLIT: Final = 40
 DAYS: Final = 60
 SMALL: Final = 10_000  # minor units; what card testing pays
+FAR_KM: Final = 500.0  # from home: what a sign-in from far away is
 START: Final = datetime(2026, 1, 5, tzinfo=UTC)
 _GAP_S: Final = 86_400.0
 
@@ -68,7 +71,8 @@ class Run:
     events: int = 0
     before: list[Seen] = field(default_factory=list)  # for the trees to learn from
     payments: list[Seen] = field(default_factory=list)
-    logins: list[bool] = field(default_factory=list)  # a thief's successful one was flagged
+    far_logins: list[bool] = field(default_factory=list)  # a thief's, who got in: was it flagged?
+    honest_logins: list[bool] = field(default_factory=list)  # everybody else's who got in
 
 
 def replayed(folder: Path, seed: int, customers: int) -> tuple[Run, dict[str, Any]]:
@@ -86,7 +90,8 @@ def replayed(folder: Path, seed: int, customers: int) -> tuple[Run, dict[str, An
         quiet=True,
         truth=truth,
     )
-    return read(events, truth, out / "decisions.ndjson"), report
+    world = World(seed, customers, DAYS, START)
+    return read(events, truth, out / "decisions.ndjson", world), report
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -95,7 +100,13 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             yield orjson.loads(line)
 
 
-def read(events: Path, truth: Path, decisions: Path) -> Run:
+def _far(event: Mapping[str, Any], world: World) -> bool:
+    """Whether this comes from farther from the customer's home than `FAR_KM`."""
+    home, here = world.customer(int(event["customer"][1:])).home, event["geo"]
+    return Place(0, home.lat, home.lon).distance_km(here["lat"], here["lon"]) > FAR_KM
+
+
+def read(events: Path, truth: Path, decisions: Path, world: World) -> Run:
     """Join the events, their truth and the decisions on them, from day ``WARM`` on."""
     said = {one["event"]: one for one in _lines(decisions)}
     grave = {
@@ -111,9 +122,12 @@ def read(events: Path, truth: Path, decisions: Path) -> Run:
         run.events += warm
         decision, fact = said[event["id"]], true.get(event["id"], {})
         fraud, scenario = bool(fact.get("fraud")), str(fact.get("scenario", ""))
-        if event["type"] == "login" and warm and fraud and event["result"] == "success":
-            if scenario == "account_takeover":
-                run.logins.append(decision["decision"] == "review")
+        if event["type"] == "login" and warm and event["result"] == "success":
+            flagged = decision["decision"] == "review"
+            if not fraud:
+                run.honest_logins.append(flagged)
+            elif _far(event, world):
+                run.far_logins.append(flagged)
         elif event["type"] == "transaction":
             stopped = decision["decision"] != "approve"
             codes = [reason["code"] for reason in decision["reasons"]] if stopped else []
@@ -232,6 +246,13 @@ def trees(run: Run, seed: int) -> dict[str, float]:
     return {one.event: float(value) for one, value in zip(to_come, said, strict=True)}
 
 
+def _trees_by() -> str | None:
+    try:
+        return f"scikit-learn {version('scikit-learn')}"
+    except PackageNotFoundError:
+        return None
+
+
 def measured(run: Run, seed: int) -> dict[str, Any]:
     """All figures of one run."""
     budget = round(run.events * SHARE)
@@ -243,7 +264,9 @@ def measured(run: Run, seed: int) -> dict[str, Any]:
     by_trees = trees(run, seed)
     frauds = [one for one in run.payments if one.fraud]
     of_all = stories(run.payments)
-    kept = [story for of_it in of_all.values() for story in of_it if story[0].event in ours]
+    told = [story for of_it in of_all.values() for story in of_it]
+    found = [story for story in told if any(one.event in ours for one in story)]
+    kept = [story for story in told if story[0].event in ours]
     return {
         "seed": seed,
         "events": run.events,
@@ -257,11 +280,21 @@ def measured(run: Run, seed: int) -> dict[str, Any]:
         "trees_offline": recalls(late, asked(late, lambda one: by_trees[one.event], late_budget))
         if by_trees
         else {},
-        "far_logins_flagged": _share(sum(run.logins), len(run.logins)),
-        "far_logins": len(run.logins),
+        "trees_by": _trees_by(),
+        "far_logins_flagged": _share(sum(run.far_logins), len(run.far_logins)),
+        "far_logins": len(run.far_logins),
+        "honest_logins_flagged": _share(sum(run.honest_logins), len(run.honest_logins)),
         "value_stopped": _share(
-            sum(_stopped(story, ours) for of_it in of_all.values() for story in of_it),
+            sum(_stopped(story, ours) for story in told),
             sum(one.amount for one in frauds),
         ),
-        "stories_with_nothing_lost": _share(len(kept), sum(map(len, of_all.values()))),
+        "stories_found": _share(len(found), len(told)),
+        "stories_with_nothing_lost": _share(len(kept), len(told)),
+        "honest_asked_in": dict(
+            Counter(
+                one.scenario or "everyday"
+                for one in run.payments
+                if one.event in ours and not one.fraud
+            ).most_common()
+        ),
     }
