@@ -52,7 +52,7 @@ class Desk:
             term.records,
             term.wording,
             term.write,
-            term.tell.set,
+            term.told,
         )
 
     async def lead(
@@ -81,6 +81,7 @@ class Desk:
         finally:
             await ending.end([keeping])
             await self._sending.end()
+            await self._telling.end()
             await ending.end(self._unbinding)
 
     async def _take_over(self) -> None:

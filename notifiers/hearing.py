@@ -56,7 +56,7 @@ Write = Callable[[rows.Change], Awaitable[Any]]
 
 
 class Hearing:
-    """Hears for one leader. `write` runs a change in the outbox; `told` is called after it."""
+    """Hears for one leader. `write` runs a change in the outbox; `told` hears of it after it."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Hearing:
         made: Records,
         wording: Wording,
         write: Write,
-        told: Callable[[], None],
+        told: Callable[[Effect], None],
     ) -> None:
         self._book = book
         self._redis = redis
@@ -104,11 +104,11 @@ class Hearing:
         return offered
 
     async def _hear(self, heard: Heard) -> str | None:
+        if isinstance(heard, HeardReceipt):
+            return await self._hear_receipt(heard)
         customer = await self._customer(heard.bare)
         if customer is None:
             return await self._hear_stranger(heard)
-        if isinstance(heard, HeardReceipt):
-            return await self._hear_receipt(customer, heard)
         if isinstance(heard, HeardReaction):
             asked = self._own(customer, heard.challenge)
             await self._note(heard, customer, asked, "E", {"why": "reaction"})
@@ -136,7 +136,7 @@ class Hearing:
 
     async def _hear_stranger(self, heard: Heard) -> str | None:
         """An address that is not bound: nothing of it is taken, whatever it names."""
-        if isinstance(heard, HeardReceipt | HeardReaction) or not self._may_refuse(heard):
+        if isinstance(heard, HeardReaction) or not self._may_refuse(heard):
             return None
         named = heard.challenge if isinstance(heard, HeardAnswer | HeardCommand) else ""
         text, cuts = scrub(heard.text) if isinstance(heard, HeardText) else ("", ())
@@ -148,9 +148,12 @@ class Hearing:
 
     # -- receipts --------------------------------------------------------------------------
 
-    async def _hear_receipt(self, customer: str, heard: HeardReceipt) -> str | None:
-        asked = self._own(customer, heard.challenge)
+    async def _hear_receipt(self, heard: HeardReceipt) -> str | None:
+        """A claim of the address that was asked; who else names the question is not heard."""
+        asked = self._book.get(heard.challenge)
         if asked is None or heard.kind in asked.receipts:
+            return None
+        if asked.addresses.get(heard.channel, "").partition("/")[0].lower() != heard.bare:
             return None
         asked.receipts.add(heard.kind)
         kind = f"receipt.{heard.kind}"
@@ -160,8 +163,8 @@ class Hearing:
             write_time(heard.received),
             {"challenge": asked.ask.id, "channel": heard.channel, "delayed": heard.delayed},
             ask=asked.ask,
-            subject=customer,
-            actor=records.customer_actor(customer),
+            subject=asked.ask.customer,
+            actor=records.customer_actor(asked.ask.customer),
             personal={"jid": heard.address},
             strength="claimed",
         )
@@ -568,7 +571,7 @@ class Hearing:
 
     async def _put(self, effect: Effect) -> None:
         await self._write(lambda connection: rows.add_effects(connection, [effect]))
-        self._told()
+        self._told(effect)
 
     # -- small things ----------------------------------------------------------------------
 

@@ -85,7 +85,8 @@ class Outbox:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._closed = False
-        self._waiting: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
+        self._gathered: list[_Queued] = []
+        self._waiting: queue.SimpleQueue[list[_Queued] | None] = queue.SimpleQueue()
         connection = _open(path)
         self._thread = threading.Thread(
             target=self._run, args=(connection,), name="outbox", daemon=True
@@ -108,24 +109,36 @@ class Outbox:
             raise OutboxRefused(f"{self._path}: the outbox is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_T] = loop.create_future()
-        self._waiting.put(_Queued(change, fence, loop, future, writes=writes))
+        if self._gathered and self._gathered[0].loop is not loop:
+            self._hand_over()  # of a loop that has ended
+        if not self._gathered:  # what this turn of the loop asks for goes as one
+            loop.call_soon(self._hand_over)
+        self._gathered.append(_Queued(change, fence, loop, future, writes=writes))
         return await future
+
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        if gathered:
+            self._waiting.put(gathered)
 
     def close(self) -> None:
         """Finish what is queued, and close the file."""
         self._closed = True
+        self._hand_over()
         self._waiting.put(None)
         self._thread.join(timeout=10)
 
     def _run(self, connection: sqlite3.Connection) -> None:
         ended = False
         while not ended:
-            group = [self._waiting.get()]
+            gathered = self._waiting.get()
+            group = gathered or []
             with suppress(queue.Empty):
-                while len(group) < 256:
-                    group.append(self._waiting.get_nowait())
-            ended = None in group
-            _commit(connection, [queued for queued in group if queued is not None])
+                while gathered is not None and len(group) < 256:
+                    gathered = self._waiting.get_nowait()
+                    group += gathered or []
+            ended = gathered is None
+            _commit(connection, group)
         connection.close()
 
 
@@ -142,35 +155,34 @@ class _Queued:
         writes: bool = True,
     ) -> None:
         self.writes = writes
+        self.loop = loop
         self._change = change
         self._fence = fence
-        self._loop = loop
         self._future = future
         self._result: Any = None
         self._failed: Exception | None = None
 
     def run(self, connection: sqlite3.Connection) -> None:
-        connection.execute("SAVEPOINT one")
+        if self.writes:
+            connection.execute("SAVEPOINT one")
         try:
             if self._fence is not None:
                 _check_fence(connection, self._fence)
             self._result = self._change(connection)
         except Exception as failed:  # noqa: BLE001 - it belongs to whoever asked for the change
             self._failed = failed
-            connection.execute("ROLLBACK TO one")
-        connection.execute("RELEASE one")
+            if self.writes:
+                connection.execute("ROLLBACK TO one")
+        if self.writes:
+            connection.execute("RELEASE one")
 
-    def settle(self, failed: Exception | None = None) -> None:
-        """Hand the result over; with `failed`, the whole group came to nothing."""
-        self._failed = failed or self._failed
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._tell)
-
-    def _tell(self) -> None:
+    def settle(self, failed: Exception | None) -> None:
+        """Hand the result over, in its loop; with `failed`, the whole group came to nothing."""
         if self._future.done():
             return
-        if self._failed is not None:
-            self._future.set_exception(self._failed)
+        failed = failed or self._failed
+        if failed is not None:
+            self._future.set_exception(failed)
         else:
             self._future.set_result(self._result)
 
@@ -190,8 +202,17 @@ def _commit(connection: sqlite3.Connection, group: list[_Queued]) -> None:
         failed = error
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
+    for loop in {queued.loop for queued in group}:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, group, loop, failed)
+
+
+def _settle(
+    group: list[_Queued], loop: asyncio.AbstractEventLoop, failed: Exception | None
+) -> None:
     for queued in group:
-        queued.settle(failed)
+        if queued.loop is loop:
+            queued.settle(failed)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -82,7 +82,6 @@ class Questions:
                     position = await self._take_in(entries)
                 if len(entries) < READ_AT_ONCE:
                     term.caught_up.set()
-                term.wake.set()
 
     async def _take_in(self, entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> str:
         """Store what was read and the place in the stream, in one transaction."""
@@ -99,11 +98,14 @@ class Questions:
 
         skipped = {one: self._skipped(asked, at) for one, (_, asked) in fresh.items()}
 
+        told = [effect for effects in skipped.values() for effect in effects]
+
         def change(connection: Any) -> list[Closing]:
+            rows.add_effects(connection, told)
             for new, _ in fresh.values():
-                rows.add_effects(connection, skipped[new.ask.id])
                 if ladder.GiveUp() in rows.new_challenge(connection, new):
-                    rows.add_effects(connection, [gave_up(new.ask, at, "no_channel")])
+                    told.append(gave_up(new.ask, at, "no_channel"))
+                    rows.add_effects(connection, told[-1:])
             closed = [
                 closing
                 for closing in closings
@@ -119,11 +121,13 @@ class Questions:
             known = term.book.get(closing.challenge)
             if known is not None:
                 known.closed = closing
-        term.tell.set()
+        term.wake.set()
+        if told:
+            term.told(*told)
         said = [one for entry, of in read if (one := self._notice(entry, of)) is not None]
         if said:
             await term.write(lambda connection: rows.add_effects(connection, said))
-            term.tell.set()
+            term.told(*said)
         return last
 
     async def _look_up(

@@ -26,6 +26,11 @@ class Effect:
     uid: str
     entries: tuple[tuple[str, str, bytes], ...]
 
+    @property
+    def waited_for(self) -> bool:
+        """Whether it is more than a record: an answer, an alert."""
+        return any(stream != names.AUDIT for stream, _, _ in self.entries)
+
     def dump(self) -> bytes:
         return orjson.dumps([self.uid, [[s, f, v.decode()] for s, f, v in self.entries]])
 

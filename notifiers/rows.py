@@ -1,7 +1,7 @@
 """Which changes does the outbox know? Each is a function that runs inside one transaction."""
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,27 +57,31 @@ class Row:
 
 
 def new_challenge(connection: sqlite3.Connection, new: NewChallenge) -> Sequence[steps.Action]:
-    """Store a question and its ladder, and begin it; nothing where it is known already."""
+    """Store a question and its ladder, begun; nothing where it is known already."""
+    stale = new.ask.half_life.timestamp()
+    waiting = Ladder(tuple(rung for rung, _ in new.rungs), stale)
+    begun, actions = steps.step(waiting, steps.Begun(), new.now)
     done = connection.execute(
-        "INSERT OR IGNORE INTO challenges (id, entry, customer, ask, language, zone, draw, ends)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO challenges"
+        " (id, entry, customer, ask, language, zone, draw, told, ends)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             new.ask.id,
             new.ask.entry,
             new.ask.customer,
-            orjson.dumps(asdict(new.ask)),
+            orjson.dumps(new.ask),
             new.language,
             new.zone,
             new.draw,
+            begun.given_up,
             new.ask.expires_at.timestamp(),
         ),
     )
     if done.rowcount == 0:
         return ()
-    stale = new.ask.half_life.timestamp()
     connection.executemany(
         "INSERT INTO messages (key, challenge, kind, channel, address, due_after, drop_at, state,"
-        " rung, wait, patience) VALUES (?, ?, 'ask', ?, ?, ?, ?, 'waiting', ?, ?, ?)",
+        " starts, rung, wait, patience) VALUES (?, ?, 'ask', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 f"{new.ask.id}/{rung.kind}/ask",
@@ -86,25 +90,34 @@ def new_challenge(connection: sqlite3.Connection, new: NewChallenge) -> Sequence
                 address,
                 new.due_after,
                 stale,
+                rung.state,
+                rung.starts,
                 number,
                 rung.wait,
                 rung.patience,
             )
-            for number, (rung, address) in enumerate(new.rungs)
+            for number, (rung, (_, address)) in enumerate(zip(begun.rungs, new.rungs, strict=True))
         ],
     )
-    return climb(connection, new.ask.id, steps.Begun(), new.now)
+    return actions
 
 
 def climb(
     connection: sqlite3.Connection, challenge: str, fact: steps.Fact, now: float
 ) -> Sequence[steps.Action]:
     """Tell a question's ladder a fact, and keep what follows from it."""
+    return _climb(connection, challenge, fact, now)[0]
+
+
+def _climb(
+    connection: sqlite3.Connection, challenge: str, fact: steps.Fact, now: float
+) -> tuple[Sequence[steps.Action], Sequence[Rung], Sequence[Rung]]:
+    """Give the rungs before and after it, too."""
     row = connection.execute(
         "SELECT closed IS NOT NULL, told, ends FROM challenges WHERE id = ?", (challenge,)
     ).fetchone()
     if row is None:
-        return ()
+        return (), (), ()
     closed, told, stale = row
     found = connection.execute(
         "SELECT channel, wait, patience, state, starts, attempt, seen, drop_at FROM messages"
@@ -128,7 +141,7 @@ def climb(
             )
     if became.given_up and not told:
         connection.execute("UPDATE challenges SET told = 1 WHERE id = ?", (challenge,))
-    return actions
+    return actions, before, became.rungs
 
 
 def close_challenge(
@@ -255,14 +268,41 @@ def written_at(connection: sqlite3.Connection, row: Row) -> str:
     return str(found[0]) if found else ""
 
 
-def next_due(connection: sqlite3.Connection) -> float | None:
-    """Say when something is to be sent or started: 0 for now, seconds since 1970, or None."""
-    if connection.execute("SELECT 1 FROM messages WHERE state = 'due' LIMIT 1").fetchone():
-        return 0.0
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """What there is to do: the least mark that a due message waits for, and the next times.
+
+    ``gate`` is None where nothing is due; ``starts`` (of the next rung) and ``given_up`` (a due
+    message is too old then, or a correction waits no longer) are in seconds since 1970.
+    """
+
+    gate: str | None
+    starts: float | None
+    given_up: float | None
+
+    def at(self, durable: str) -> float | None:
+        """Say when there is something to do: 0 for now, seconds since 1970, or None."""
+        if self.gate is not None and self.gate <= durable:
+            return 0.0
+        return min((at for at in (self.starts, self.given_up) if at is not None), default=None)
+
+
+def coming(connection: sqlite3.Connection, free: Collection[str]) -> Coming:
+    """Say what there is to do next, where these channels have room."""
+    gate, given_up = None, None
+    for channel, after, drop, close in connection.execute(
+        "SELECT channel, min(due_after), min(drop_at), min(CASE kind WHEN 'close' THEN drop_at END)"
+        " FROM messages WHERE state = 'due' GROUP BY channel"
+    ):
+        given_up = min(drop, given_up or drop)
+        if channel in free:
+            gate = min(after, gate or after)
+            if close is not None:
+                given_up = min(given_up, close - CLOSING_TRIED_FOR + CLOSING_WAITS)
     (starts,) = connection.execute(
         "SELECT min(starts) FROM messages WHERE state = 'waiting'"
     ).fetchone()
-    return None if starts is None else float(starts)
+    return Coming(gate, starts, given_up)
 
 
 def tick(connection: sqlite3.Connection, now: float) -> list[str]:
@@ -310,14 +350,16 @@ def settle(
 
 def see(connection: sqlite3.Connection, challenge: str, channel: str, now: float) -> Row | None:
     """Note a sign of life; gives the message where that is the first proof that it was taken."""
-    key = f"{challenge}/{channel}/ask"
-    asked = "SELECT key, challenge, kind, channel, address, attempt, state FROM messages"
-    before = connection.execute(f"{asked} WHERE key = ?", (key,)).fetchone()
-    climb(connection, challenge, steps.Seen(channel), now)
-    after = connection.execute("SELECT state FROM messages WHERE key = ?", (key,)).fetchone()
-    if before is None or before[6] == "taken" or after[0] != "taken":
-        return None
-    return Row(*before[:6])
+    _, before, after = _climb(connection, challenge, steps.Seen(channel), now)
+    for old, new in zip(before, after, strict=True):
+        if old.kind == channel and old.state != "taken" and new.state == "taken":
+            found = connection.execute(
+                "SELECT key, challenge, kind, channel, address, attempt FROM messages"
+                " WHERE key = ?",
+                (f"{challenge}/{channel}/ask",),
+            ).fetchone()
+            return Row(*found)
+    return None
 
 
 def _end(connection: sqlite3.Connection, row: Row, state: str, now: float) -> bool:

@@ -13,6 +13,7 @@ so that a slow one holds up no other.
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from notifiers import ending, records, rows
@@ -45,6 +46,7 @@ class Sending:
         self._term = term
         self._in_flight: dict[str, str] = {}
         self._composed: dict[str, Composed] = {}
+        self._crowded = False  # some channel could be given nothing when last looked at
         self._settling: set[asyncio.Task[None]] = set()
         self._composer = Composer(term.wording, term.answer_key, term.web_key, term.links)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -59,22 +61,31 @@ class Sending:
         term = self._term
         await term.caught_up.wait()
         while True:
-            sent = False
+            term.wake.clear()
             async with patience("sending"):
-                sent = await self._send_some()
-            if not sent:
-                gated = await term.outbox.look(_gated(term.durable))
-                await self._sleep(GATE_LOOKS_EVERY if gated else await self._until_next())
+                look = partial(rows.coming, free=self._free())
+                await self._send(await term.outbox.look(look))
+
+    async def _send(self, coming: rows.Coming) -> None:
+        """Send what is to come, until it is woken: then there may be something else."""
+        term = self._term
+        while not term.wake.is_set():
+            if coming.gate is not None and coming.gate > term.durable:
+                await self._refresh_mark()
+            at, now = coming.at(term.durable), term.now()
+            if at is not None and at <= now:
+                claimed, coming = await self._send_some(now)
+                if not claimed:
+                    await self._sleep(GATE_LOOKS_EVERY)
+                    return
+            elif coming.gate is not None:
+                await self._sleep(GATE_LOOKS_EVERY)
+            else:
+                await self._sleep(LOOKS_EVERY if at is None else min(LOOKS_EVERY, at - now))
 
     async def end(self) -> None:
         """Let nothing run on after the term."""
         await ending.end(self._settling)
-
-    async def _until_next(self) -> float:
-        due = await self._term.outbox.look(rows.next_due)
-        if not due:  # nothing waits, or what is due waits for its channel
-            return LOOKS_EVERY
-        return min(LOOKS_EVERY, max(0.0, due - self._term.now()))
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -82,33 +93,31 @@ class Sending:
                 await self._term.wake.wait()
         except TimeoutError:
             pass
-        self._term.wake.clear()
 
-    async def _send_some(self) -> bool:
+    async def _send_some(self, now: float) -> tuple[bool, rows.Coming]:
         term = self._term
-        due = await term.outbox.look(rows.next_due)
-        now = term.now()
-        if due is None or due > now:
-            return False
-        await self._refresh_mark()
         free = self._free()
         fence, at, durable = term.lease.fence, write_time(term.clock()), term.durable
 
-        def change(connection: Any) -> list[rows.Row]:
-            for row, lost in rows.overdue(connection, now):
-                self._drop(connection, row, at, lost=lost)
-            for one in rows.tick(connection, now):
+        def change(connection: Any) -> tuple[list[rows.Row], bool, rows.Coming]:
+            late, lost = rows.overdue(connection, now), rows.tick(connection, now)
+            for row, last in late:
+                self._drop(connection, row, at, lost=last)
+            for one in lost:
                 self._give_up(connection, one, at, "half_life")
-            return rows.claim(connection, fence, durable, free, at, now)
+            claimed = rows.claim(connection, fence, durable, free, at, now)
+            return claimed, bool(late or lost), rows.coming(connection, free)
 
-        claimed: list[rows.Row] = await term.write(change)
-        term.tell.set()
+        claimed, told, coming = await term.write(change)
+        if told:
+            term.tell.set()
+            term.hurry.set()
         await self._read_leaves(claimed)
         for number, row in enumerate(claimed):
             if number % WRITTEN_AT_ONCE == 0:
                 await asyncio.sleep(0)  # the lock must be renewed, and answers heard, meanwhile
             self._write_out(row)
-        return bool(claimed)
+        return bool(claimed), coming
 
     async def _read_leaves(self, claimed: Sequence[rows.Row]) -> None:
         """A closing carries the hash of its record, where the ledger has told it in time."""
@@ -120,15 +129,17 @@ class Sending:
                 one.leaf = leaf.decode() if leaf else ""
 
     def _free(self) -> dict[str, int]:
-        """How many messages each channel may be given now."""
+        """How many messages each channel may be given now, where it may be given any."""
         busy = dict.fromkeys(self._term.channels, 0)
         for kind in self._in_flight.values():
             busy[kind] = busy.get(kind, 0) + 1
-        return {
+        free = {
             kind: IN_FLIGHT - busy[kind]
             for kind, channel in self._term.channels.items()
             if channel.ready and busy[kind] < IN_FLIGHT
         }
+        self._crowded = len(free) < len(self._term.channels)
+        return free
 
     def _write_out(self, row: rows.Row) -> None:
         """Write one claimed message, unless the term is over: then nothing more goes out."""
@@ -153,7 +164,7 @@ class Sending:
         if known is not None:
             return known
         kind: MessageKind = "close" if row.kind == "close" else "ask"
-        address = self._term.address(row.address)
+        address = asked.addresses.get(row.channel) or self._term.address(row.address)
         return self._composer.compose(row.key, kind, row.channel, asked, address)
 
     async def _refresh_mark(self) -> None:
@@ -208,7 +219,7 @@ class Sending:
                 self._put_on_record(connection, row, "taken", at)
 
         await term.write(change)
-        self._settled(keys)
+        self._settled(keys, moved=False)
 
     async def _failed(self, key: str, condition: str) -> None:
         term = self._term
@@ -221,6 +232,7 @@ class Sending:
                     self._give_up(connection, row.challenge, at, condition)
 
         await term.write(change)
+        term.hurry.set()
         self._settled([key])
 
     async def _try_again(self, key: str, condition: str) -> None:
@@ -242,13 +254,15 @@ class Sending:
                 self._put_on_record(connection, row, "taken", at)
 
         await self._term.write(change)
-        self._settled([f"{challenge}/{kind}/ask"])
+        self._settled([f"{challenge}/{kind}/ask"], moved=False)
 
-    def _settled(self, keys: Sequence[str]) -> None:
+    def _settled(self, keys: Sequence[str], *, moved: bool = True) -> None:
+        """These are no more under way; ``moved`` where something else may be due by that."""
         for key in keys:
             self._in_flight.pop(key, None)
             self._composed.pop(key, None)
-        self._term.wake.set()
+        if self._crowded or moved:
+            self._term.wake.set()
         self._term.tell.set()
 
     def _settle(self, work: Coroutine[Any, Any, None]) -> None:
@@ -321,16 +335,6 @@ class Sending:
             personal=personal,
         )
         rows.add_effects(connection, [Effect(rid, (records.audit(made),))])
-
-
-def _gated(durable: str) -> rows.Change:
-    def change(connection: Any) -> bool:
-        row = connection.execute(
-            "SELECT 1 FROM messages WHERE state = 'due' AND due_after > ? LIMIT 1", (durable,)
-        ).fetchone()
-        return row is not None
-
-    return change
 
 
 def _attempts(key: str) -> rows.Change:

@@ -200,12 +200,9 @@ def local_name(element: ET.Element) -> str:
 
 def child(element: ET.Element, name: str, namespace: str | None = None) -> ET.Element | None:
     """Find a child by name, and by namespace unless any will do."""
-    for found in element:
-        if local_name(found) == name and (
-            namespace is None or found.tag.startswith(f"{{{namespace}}}")
-        ):
-            return found
-    return None
+    if namespace is not None:
+        return element.find(f"{{{namespace}}}{name}")
+    return next((found for found in element if local_name(found) == name), None)
 
 
 def hear(stanza: ET.Element, received_at: datetime, channel: str) -> Heard | Bounce | None:

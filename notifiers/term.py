@@ -19,7 +19,7 @@ from notifiers.facts import Ask, Payee
 from notifiers.leader import Lease
 from notifiers.outbox import Outbox
 from notifiers.plan import Plans
-from notifiers.records import Records
+from notifiers.records import Effect, Records
 from notifiers.wording import Wording
 from risk.privacy import SealBroken, Tokens, open_sealed
 
@@ -28,7 +28,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Term:
-    """One term: `durable` is the ledger's mark, `wake` and `tell` say that there is work."""
+    """One term: `durable` is the ledger's mark.
+
+    `wake` says that something is to be sent, `tell` that something is to be told; `hurry` that
+    somebody waits for it.
+    """
 
     redis: "Redis"
     outbox: Outbox
@@ -48,10 +52,17 @@ class Term:
     caught_up: asyncio.Event = field(default_factory=asyncio.Event)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     tell: asyncio.Event = field(default_factory=asyncio.Event)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def write(self, change: rows.Change) -> Any:
         """Change the outbox under this term's number."""
         return await self.outbox.change(change, fence=self.lease.fence)
+
+    def told(self, *effects: Effect) -> None:
+        """There is something to tell; at once where somebody waits for it."""
+        self.tell.set()
+        if any(effect.waited_for for effect in effects):
+            self.hurry.set()
 
     def now(self) -> float:
         """Give the time in seconds since 1970."""

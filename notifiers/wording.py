@@ -11,9 +11,11 @@ them, whatever becomes of the texts, of the zone's rules or of Babel.
 import hashlib
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -21,7 +23,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from babel import Locale
 from babel.dates import format_datetime
-from babel.numbers import format_currency, get_currency_precision
+from babel.numbers import (
+    NumberPattern,
+    format_currency,
+    get_currency_precision,
+    get_currency_symbol,
+    parse_pattern,
+)
 
 from notifiers.errors import BadTemplate
 from notifiers.facts import Ask, Button, Closing, Payee, parse_time
@@ -320,8 +328,27 @@ def amount(texts: Texts, value: str, currency: str) -> str:
     number = Decimal(value)
     if number != round(number, get_currency_precision(currency)):
         return f"{number:,f} {currency}"  # what would be rounded is told as it came
-    pattern = texts.raw["currencies"].get(currency, texts.raw["amount"])
-    return str(format_currency(number, currency, str(pattern), locale=texts.locale))
+    pattern = str(texts.raw["currencies"].get(currency, texts.raw["amount"]))
+    if "¤¤¤" in pattern:  # the currency's name depends on the number
+        return str(format_currency(number, currency, pattern, locale=texts.locale))
+    return str(_pattern(pattern, currency, texts.language).apply(number, texts.locale))
+
+
+@cache
+def _pattern(pattern: str, currency: str, language: str) -> NumberPattern:
+    """Read a CLDR pattern once for a currency; its signs are put in, its digits are set."""
+    read = parse_pattern(pattern)
+    code, symbol = currency.upper(), get_currency_symbol(currency, locale_of(language))
+
+    def signed(text: str) -> str:
+        return text.replace("¤¤", code).replace("¤", symbol)
+
+    digits = get_currency_precision(currency)
+    made = copy(read)
+    made.prefix = (signed(read.prefix[0]), signed(read.prefix[1]))
+    made.suffix = (signed(read.suffix[0]), signed(read.suffix[1]))
+    made.frac_prec = (digits, digits)
+    return made
 
 
 def payee_words(texts: Texts, payee: Payee) -> str:

@@ -10,6 +10,7 @@ kept here. Errors are recognised by name, whatever their namespace.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 SESSION_WITHIN = 2.0
 PING_EVERY = 2.0
 PONG_WITHIN = 2.0
+LOOKS_EVERY = 0.25
 LONGEST_BUFFER = 256 * 1024
 REPLIES_A_MINUTE = 12
 AT_ONCE = 512
@@ -89,7 +91,7 @@ class XmppChannel:
         self._unproved: list[str] = []
         self._asked: tuple[str, float, list[str]] | None = None
         self._last_ping = 0.0
-        self._nudge = asyncio.Event()
+        self._pinging = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._replied: dict[str, list[float]] = {}
         self._greeted: set[str] = set()
@@ -114,13 +116,14 @@ class XmppChannel:
             self._greeted.add(outgoing.address)  # else the client says that the bank is offline
             self.send(self._presence(outgoing.address))
         self.send(stanzas.message(outgoing, self._address.full, self._address.full))
-        self._unproved.append(outgoing.key)
-        self._nudge.set()
+        self.prove(outgoing.key)
 
     def prove(self, key: str) -> None:
         """Ask for the proof that everything written so far was taken; it comes by `taken`."""
         self._unproved.append(key)
-        self._nudge.set()
+        if self._asked is None and not self._pinging:  # one ping proves all of this turn
+            self._pinging = True
+            asyncio.get_running_loop().call_soon(self._ping_soon)
 
     def send(self, element: ET.Element) -> None:
         """Write one stanza now, or raise `NotReady`."""
@@ -155,7 +158,7 @@ class XmppChannel:
             self.on_session()
 
     async def _watch(self, stream: "_Stream") -> None:
-        """Ping after sends, and when idle; end when a pong is missing or the stream is gone."""
+        """Ping when idle; end when a pong is missing or the stream is gone."""
         while not stream.gone.is_set():
             now = time.monotonic()
             if self._asked is not None and now - self._asked[1] > PONG_WITHIN:
@@ -164,12 +167,20 @@ class XmppChannel:
                 raise NotReady("xmpp: the leader's lock is not held")
             idle = now - self._last_ping >= PING_EVERY
             if self._asked is None and (self._unproved or idle):
-                self._ping(stream, now)
-            self._nudge.clear()
-            await _first(stream.gone.wait(), self._nudge.wait(), timeout=0.25)
+                self._ping(stream)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOKS_EVERY):
+                    await stream.gone.wait()
         raise NotReady("xmpp: the stream ended")
 
-    def _ping(self, stream: "_Stream", now: float) -> None:
+    def _ping_soon(self) -> None:
+        self._pinging = False
+        if self._stream is not None and self._asked is None and self._unproved:
+            with contextlib.suppress(NotReady):  # the session is gone, and `_watch` ends with it
+                self._ping(self._stream)
+
+    def _ping(self, stream: "_Stream") -> None:
+        now = time.monotonic()
         self._numbers += 1
         asked = f"ping-{self._session}-{self._numbers}"
         self._asked = (asked, now, self._unproved)
@@ -196,7 +207,7 @@ class XmppChannel:
                 self._asked = None
                 if asked[2]:
                     self._listener.taken(asked[2])
-                self._nudge.set()
+                self._ping_soon()
             return
         self._spawn(self._serve(stanza))
 

@@ -1,11 +1,14 @@
 """What the bank says: complete in every language, and refused when it is not."""
 
 import re
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import orjson
 import pytest
 import yaml
+from babel.numbers import format_currency
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -100,6 +103,18 @@ def test_amounts_are_written_as_people_read_them(
     value: str, currency: str, language: str, said: str
 ) -> None:
     assert amount(WORDING.texts(language), value, currency) == said
+
+
+@pytest.mark.parametrize(
+    "pattern", ["#,##0.00 ¤¤", "¤#,##0.00;(¤#,##0.00)", "0.00# 'it''s' ¤", "¤¤¤ 0"]
+)
+@pytest.mark.parametrize("currency", ["CNY", "JPY", "KWD", "XAU"])
+@pytest.mark.parametrize("value", ["0", "1", "1234567", "-3"])
+def test_an_amount_is_written_as_cldr_writes_it(pattern: str, currency: str, value: str) -> None:
+    for texts in WORDING.all:
+        told = replace(texts, raw={**texts.raw, "currencies": {}, "amount": pattern})
+        usual = format_currency(Decimal(value), currency, pattern, locale=texts.locale)
+        assert amount(told, value, currency) == usual
 
 
 @settings(deadline=None)
