@@ -11,7 +11,7 @@ the first 80,000 lessons cost 0.033 of average precision against edges from the 
 from __future__ import annotations
 
 from bisect import bisect_left
-from math import exp, floor, isnan, log
+from math import exp, floor, log
 from typing import Any, Final
 
 from features.moment import Value
@@ -84,7 +84,7 @@ class Bins:
 
     def count(self, value: Value) -> None:
         """Take a value into account at the next fit."""
-        if value is None or isnan(value):
+        if value is None or value != value:  # noqa: PLR0124  NaN is no value either
             return
         cell = cell_of(value)
         self.cells[cell] = self.cells.get(cell, 0) + 1

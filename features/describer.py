@@ -109,6 +109,7 @@ class Sight:
         "_happened",
         "_moved",
         "_quiet",
+        "_settled",
         "_tallies",
         "_through",
         "amount",
@@ -138,6 +139,7 @@ class Sight:
         self._moved: tuple[Place | None, float] | None = None
         self._earlier: dict[int, list[int]] = {}
         self._tallies: dict[int, Tally] = {}
+        self._settled: dict[int, int] | None = None
 
     def past(self, track: Track) -> Past | None:
         """The past of a track for this event; None where it has nobody of the second key."""
@@ -177,6 +179,17 @@ class Sight:
                 priced, total = priced + 1, total + self.amount
             found = self._tallies[reach] = count + self.here, priced, total
         return found
+
+    def settled(self, reach: int) -> int:
+        """How many payments lie within reach and are old enough to have proved honest."""
+        until = self.time - SETTLED
+        if self._settled is None:  # all that will be asked for, in one pass
+            reaches = self.profile.settled
+            spans = tuple(one - SETTLED for one in reaches)
+            found = self.payments.tallies(until, spans)
+            self._settled = {one: row[0] for one, row in zip(reaches, found, strict=True)}
+        count = self._settled.get(reach)
+        return self.payments.tally(self.time - reach, until)[0] if count is None else count
 
     def earlier(self, reach: int) -> list[int]:
         """The earlier amounts within reach, sorted; of a busy entity the newest 512 at most."""
@@ -220,6 +233,8 @@ class Sight:
 
 #: What is known of somebody never seen: nothing. Only ever looked at.
 _NO_HABITS: Final = Habits()
+_NOBODY: Final = Acquaintances()
+_NO_PAYMENTS: Final = Timeline()
 
 
 class Describer:
@@ -275,6 +290,21 @@ class Describer:
         )
         self.keep = max([ask.reach for ask in asked] + [SETTLED]) + LATENESS
         self.bare = not asked
+        #: Every answer in its place; of what asks for known frauds, the one where there is none:
+        #: of most entities, so that `unheard` is all that is left to ask.
+        self.blank: dict[str, Value] = dict.fromkeys(
+            name for row in self.names for name in row if name
+        )
+        self.blank |= {
+            f"{key}.{ask.name}": getattr(ask, "unheard", None)
+            for ask in asked
+            if not isinstance(ask, Windowed)
+        }
+        heard = {f"{key}.{ask.name}" for ask in asked if hasattr(ask, "unheard")}
+        self.unheard = tuple(one for one in self.others if one[0] not in heard)
+        #: How far back payments that proved honest are counted, the farthest first.
+        settled = {ask.reach for ask in asked if getattr(ask, "beyond", 0) == SETTLED}
+        self.settled: tuple[int, ...] = tuple(sorted(settled, reverse=True))
 
     def with_declared(
         self,
@@ -379,14 +409,19 @@ class Profile:
     def _begin(self, describer: Describer) -> None:
         self._describer = describer
         self.newest: int | None = None  # the time of the newest thing observed or heard
-        self.payments = Timeline()
-        self.frauds = Frauds()
-        self.payees = Acquaintances()
+        self.payments = _NO_PAYMENTS if describer.bare else Timeline()
+        self.payees = _NOBODY if describer.meets is None else Acquaintances()
         # most entities have none of these
+        self.frauds: Frauds | None = None
         self.failures: Recent | None = None
         self.visitors: Visitors | None = None
         self.habits: Habits | None = None
         self.pasts: list[Past | None] = []  # of the describer's tracks, once there is any
+
+    @property
+    def settled(self) -> tuple[int, ...]:
+        """How far back payments that proved honest are counted."""
+        return self._describer.settled
 
     def _forgotten(self, time: int) -> bool:
         """Whether nothing was heard of this entity for so long that it is a new one."""
@@ -407,7 +442,7 @@ class Profile:
             here = 1
             if sight.amount is not None:
                 worth, priced_here = sight.amount, 1
-        out: dict[str, Value] = {}
+        out = describer.blank.copy()
         found = self.payments.tallies(sight.time, describer.spans)
         for (count_of, sum_of, mean_of), (count, priced, total) in zip(
             describer.names, found, strict=True
@@ -419,7 +454,7 @@ class Profile:
             if mean_of is not None:
                 amounts = priced + priced_here
                 out[mean_of] = (total + worth) / amounts if amounts else None
-        for name, of in describer.others:
+        for name, of in describer.others if sight.frauds else describer.unheard:
             out[name] = of(sight)
         if describer.declared:
             sight.told = {**so_far, **out}
@@ -483,7 +518,10 @@ class Profile:
                 track.hear(self._past(track), label)
         if self._describer.bare:
             return
-        self.frauds.hear(label, max(self._describer.keep + _AHEAD, _LABELS_KEPT))
+        frauds = Frauds() if self.frauds is None else self.frauds
+        frauds.hear(label, max(self._describer.keep + _AHEAD, _LABELS_KEPT))
+        if len(frauds):
+            self.frauds = frauds
 
     def take(self, section: int, body: bytes) -> None:
         """Take in one stored section; one that this program does not know is passed over."""
@@ -517,7 +555,8 @@ class Profile:
 
     def _sections(self) -> Iterator[tuple[int, bytes]]:
         yield PAYMENTS_SECTION, self.payments.dump()
-        yield FRAUDS_SECTION, self.frauds.dump()
+        if self.frauds is not None:
+            yield FRAUDS_SECTION, self.frauds.dump()
         yield PAYEES_SECTION, self.payees.dump()
         if self.failures is not None:
             yield FAILURES_SECTION, self.failures.dump()

@@ -58,7 +58,9 @@ class Frauds:
         self._events = array("q")
         self._says = array("b")  # the rank; negative: honest
         self._quiet = array("b")
-        self._derive()
+        self._stretches: list[tuple[int, int, int, int]] = []
+        self._since: list[int] = []
+        self._until = _FOREVER
 
     def hear(self, label: Label, keep: int) -> None:
         """Take in one label; the same one twice is one."""

@@ -1,8 +1,13 @@
-"""Which earlier payments were known to be frauds, and what does that say?"""
+"""Which earlier payments were known to be frauds, and what does that say?
+
+Where ``unheard`` stands, it is the answer for an entity of which no fraud is known, whatever else
+happened to it: most entities, and then nobody is asked (``describer.py``).
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from typing import ClassVar
 
 from features.asks.kinds import Over
 from features.describer import Sight
@@ -14,6 +19,7 @@ class FraudCount(Over):
 
     aggregate = "fraud_count"
     unit = "count"
+    unheard = 0
     words = "payments that became known as frauds within {}"
 
     def of(self, sight: Sight) -> Value:
@@ -36,13 +42,13 @@ class FraudRisk(Over):
 
     def of(self, sight: Sight) -> Value:
         """None without any such payment."""
-        until, after = sight.time - SETTLED, sight.time - self.reach
-        payments, _, _ = sight.payments.tally(after, until)
+        payments = sight.settled(self.reach)
         if not payments:
             return None
         happened = sight.happened
         if not happened:
             return 0.0
+        until, after = sight.time - SETTLED, sight.time - self.reach
         frauds = bisect_right(happened, until) - bisect_right(happened, after)
         return min(1.0, frauds / payments)
 
@@ -52,6 +58,7 @@ class SinceFraud(Over):
 
     aggregate = "since_fraud"
     unit = "seconds"
+    unheard = None
     words = "seconds since the latest payment within {} that is a known fraud"
 
     def of(self, sight: Sight) -> Value:
@@ -74,6 +81,7 @@ class FraudRun(Over):
 
     aggregate = "fraud_run"
     unit = "count"
+    unheard: ClassVar[Value] = 0
     words = "known frauds within {} since the last payment that proved honest"
 
     def of(self, sight: Sight) -> Value:
@@ -97,6 +105,7 @@ class FraudRunAge(FraudRun):
 
     aggregate = "fraud_run_age"
     unit = "seconds"
+    unheard = None
     words = "seconds since the first payment of the fraud run within {}"
 
     def of(self, sight: Sight) -> Value:
@@ -110,6 +119,7 @@ class HonestSinceFraud(Over):
 
     aggregate = "honest_since_fraud"
     unit = "count"
+    unheard = None
     words = "payments that proved honest since the latest known fraud within {}"
     beyond = SETTLED
 
@@ -126,6 +136,7 @@ class FraudAge(Over):
 
     aggregate = "fraud_age"
     unit = "seconds"
+    unheard = None
     words = "seconds since the first payment within {} that is a known fraud"
 
     def of(self, sight: Sight) -> Value:
@@ -142,6 +153,7 @@ class QuietFrauds(Over):
 
     aggregate = "quiet_frauds"
     unit = "count"
+    unheard = 0
     words = "known frauds within {} whose amount was nothing unusual for their customer"
 
     def of(self, sight: Sight) -> Value:

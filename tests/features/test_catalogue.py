@@ -11,7 +11,7 @@ import pytest
 
 from features import asks, surface
 from features.catalogue import BY_NAME, CUSTOMER, DESCRIBERS, FEATURES
-from features.describer import Describer, Profile, ProfileError
+from features.describer import Describer, Profile, ProfileError, Sight
 from features.models import MODELS
 from features.moment import DAY, HOUR, SECOND
 from tests.features.declared_reference import OF_NAMES
@@ -49,6 +49,21 @@ def _lived(describer: Describer, seed: int, events: int = 400) -> tuple[Profile,
         if chance.random() < 0.1:
             profile.hear(Said(event.id, chance.random() < 0.8, "chargeback", now + DAY, now))
     return profile, Paid("next", now + HOUR, 12_345, payee="p9")
+
+
+@pytest.mark.parametrize("describer", DESCRIBERS, ids=lambda one: one.key)
+def test_what_is_not_asked_of_an_entity_without_frauds_is_what_it_would_say(
+    describer: Describer,
+) -> None:
+    profile, event = describer.new(), Paid("x", START + 30 * DAY, 700)
+    for at in range(30):
+        profile.observe(Paid(f"e{at}", START + at * DAY, 100 + at))
+    profile.hear(Said("e3", False, "officer", START + 29 * DAY, START + 3 * DAY))
+    told = profile.describe(event)
+    assert told == {**told, **{name: of(Sight(profile, event)) for name, of in describer.others}}
+    assert list(told) == list(describer.blank)
+    skipped = {name for name, _ in describer.others} - {name for name, _ in describer.unheard}
+    assert len(skipped) >= 1
 
 
 @pytest.fixture(params=DESCRIBERS, ids=lambda one: one.key)

@@ -336,6 +336,7 @@ def test_a_profile_stays_bounded_under_a_hundred_thousand_payments() -> None:
     assert len(profile.dump()) <= 40_000
     for at in range(3_000):
         profile.hear(Said(f"e{at}", True, "chargeback", START + at, START + at))
+    assert profile.frauds is not None
     assert len(profile.frauds) <= 512
     assert profile.describe(Paid("x", START + DAY, 1))["payee.fraud_count.7d"] == 512
     customer = CUSTOMER.new()
