@@ -51,7 +51,13 @@ def _lived(describer: Describer, seed: int, events: int = 400) -> tuple[Profile,
     return profile, Paid("next", now + HOUR, 12_345, payee="p9")
 
 
-@pytest.mark.parametrize("describer", DESCRIBERS, ids=lambda one: one.key)
+@pytest.fixture(params=DESCRIBERS, ids=lambda one: one.key)
+def describer(request: pytest.FixtureRequest) -> Describer:
+    """Each describer of the catalogue."""
+    found: Describer = request.param
+    return found
+
+
 def test_what_is_not_asked_of_an_entity_without_frauds_is_what_it_would_say(
     describer: Describer,
 ) -> None:
@@ -64,13 +70,6 @@ def test_what_is_not_asked_of_an_entity_without_frauds_is_what_it_would_say(
     assert list(told) == list(describer.blank)
     skipped = {name for name, _ in describer.others} - {name for name, _ in describer.unheard}
     assert len(skipped) >= 1
-
-
-@pytest.fixture(params=DESCRIBERS, ids=lambda one: one.key)
-def describer(request: pytest.FixtureRequest) -> Describer:
-    """Each describer of the catalogue."""
-    found: Describer = request.param
-    return found
 
 
 def test_describing_changes_nothing(describer: Describer) -> None:
