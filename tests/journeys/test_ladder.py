@@ -21,10 +21,11 @@ from tests.journeys.conftest import StartHouse
 from tests.journeys.house import SELF_CONSISTENT, Bank, House, Page, bank_of, tell
 from tests.notifiers.peers import Push
 from tests.notifiers.sms_receiver import Receiver, pass_on
-from tests.patience import until
+from tests.patience import PATIENCE, until
 
 TELEPHONE, KIRAS, NOBODYS = "+8613800138000", "+8613800138001", "+8613900139000"
 ZONE = {"language": "en", "zone": "Asia/Shanghai"}
+ANSWER_WITHIN = 60
 LADDER = {
     "version": 1,
     "ladders": {
@@ -184,7 +185,11 @@ async def nobody_can_be_reached(at: Reach) -> None:
 
 async def silence(at: Reach, decision: dict[str, Any]) -> None:
     """Kira was asked before all others, and has said nothing since."""
-    outcome = await at.bank.outcome(decision["event"])
+
+    async def ended() -> Any:
+        return (await at.bank.decision(decision["event"], wait=30.0)).get("outcome")
+
+    outcome = await until(ended, "the end of a silence", ANSWER_WITHIN + PATIENCE)
     assert (outcome["state"], outcome["decision"]) == ("expired", "decline")
     closed = await at.texted("close", decision["challenge"]["id"])
     assert (closed["to"], "without an answer" in closed["text"]) == (KIRAS, True)
@@ -204,7 +209,7 @@ def test_the_first_answer_by_any_channel_ends_it_and_each_end_has_its_name(
     }
     (data / "ringback.yaml").write_text(json.dumps({"channels": channels}))
     (data / "ladder.yaml").write_text(yaml.safe_dump(LADDER))
-    house = start_house()
+    house = start_house(answer_within=ANSWER_WITHIN)
 
     async def story() -> None:
         async with reach(house, tmp_path, ports) as at:
