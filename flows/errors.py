@@ -11,6 +11,7 @@
     +-- BadSettings       a configuration that can't be used
     +-- Unregistered      a model without a card, or with another recipe than its card's
     +-- NotReady          a part did not come up in time
+    +-- HouseTaken        another `ringback run` has the data directory
 """
 
 
@@ -48,3 +49,7 @@ class Unregistered(FlowError):
 
 class NotReady(FlowError):
     """A part that did not come up in the time it had."""
+
+
+class HouseTaken(FlowError):
+    """Another `ringback run` has the data directory: its process, and what to do."""

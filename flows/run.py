@@ -15,6 +15,7 @@ from typing import Any
 import redis
 
 from flows import parts, recover
+from flows.holding import held
 from flows.live import settle_layout, wall_us
 from flows.parts import House
 from flows.redis_server import PrivateRedis, free_port, wait
@@ -190,15 +191,19 @@ def run(
     told: Callable[[Running], None],
     recover: bool = False,
 ) -> None:
-    """Run until SIGTERM or Ctrl-C; ``told`` is called once, when everything is ready."""
+    """Run until SIGTERM or Ctrl-C; ``told`` is called once, when everything is ready.
+
+    One at a time: `HouseTaken` where the directory is run already.
+    """
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda got, _: stopped.append(got))
-    running = Running(house, http=http, demo=demo, recover=recover)
-    try:
-        running.start()
-        told(running)
-        running.watch(lambda: bool(stopped))
-    finally:
-        running.supervisor.end()
-        Path(house.data / "run.json").unlink(missing_ok=True)
+    with held(house.data):
+        running = Running(house, http=http, demo=demo, recover=recover)
+        try:
+            running.start()
+            told(running)
+            running.watch(lambda: bool(stopped))
+        finally:
+            running.supervisor.end()
+            Path(house.data / "run.json").unlink(missing_ok=True)
