@@ -126,10 +126,8 @@ def show(told: Mapping[str, Any]) -> None:
     console.print(sides)
     segments = [told["sides"][name]["by_segment"] for name in ("today", "proposed")]
     for segment in sorted({*segments[0], *segments[1]}):
-        counts = [side.get(segment, {}).get("questions", 0) for side in segments]
-        console.print(
-            f"questions to segment {segment}: {counts[0]:,} today, {counts[1]:,} proposed"
-        )
+        now, then = [side.get(segment, {}).get("questions", 0) for side in segments]
+        console.print(f"questions to segment {segment}: {now:,} today, {then:,} proposed")
 
 
 def _said(value: Any) -> str:

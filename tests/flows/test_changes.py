@@ -275,6 +275,22 @@ def test_a_brake_puts_a_live_rule_into_shadow_without_anybody(office: Office) ->
     assert again.state == "waiting", "it acts again only when two have agreed"
 
 
+def test_a_rule_without_states_cannot_be_demoted(office: Office, tmp_path: Path) -> None:
+    old = {"id": "old", "when": [{"value": "score", "operator": ">=", "threshold": 900}]}
+    row = {"version": 1, **old, "action": "challenge"}
+    change = office.changes.propose(office.ann, {"old": row}, "as it was")
+    office.changes.approve(office.bob, change.id)
+    with pytest.raises(BadChange, match="rule old: needed format 2, which has states, to be dem"):
+        office.changes.demote("old", "too many")
+
+
+def test_before_the_first_start_nothing_counts(tmp_path: Path, client: "redis.Redis") -> None:
+    record = Recorder("main").configured
+    changes = Changes(tmp_path / "new", client, KNOWN, record, lambda: NOON_US)
+    with pytest.raises(BadChange, match="needed a first set; start the house once: ringback run"):
+        changes.current()
+
+
 def test_a_lost_redis_leaves_the_set_that_counted(office: Office) -> None:
     change = office.live()
     office.changes.approve(office.bob, change.id)

@@ -83,6 +83,19 @@ def test_an_expression_that_cannot_act_is_refused_where_it_stands(text: str, tol
         _tree(text)
 
 
+def test_a_hit_is_no_number_to_compare() -> None:
+    with pytest.raises(
+        BadExpression, match=r"needed hit\.a or !hit\.a alone, got hit\.a =="
+    ):
+        _tree("hit.a == hit.b", earlier=("a", "b"))
+
+
+def test_a_rule_that_ends_before_it_begins_is_refused() -> None:
+    valid = {"from": "2026-05-02", "until": "2026-05-01"}
+    with pytest.raises(BadRules, match=r"needed 'valid\.from' before 'valid\.until', got"):
+        _docket("score > 3", valid=valid)
+
+
 def test_a_place_is_a_place_in_the_file() -> None:
     text = "  score > 3\n  && cuont > 5\n"
     with pytest.raises(BadExpression) as told:
