@@ -176,7 +176,7 @@ def _floor(given: Given, rates: Sequence[float]) -> list[dict[str, Any]]:
                 warm = _warm(rate)
                 trips = stanza.round_trips(server.settings, users, rate, warm + seconds)
                 there, back = (
-                    [at for number, at in came.items() if number >= int(rate * warm)]
+                    [at for number, at in came.items() if int(number) >= int(rate * warm)]
                     for came in uvloop.run(trips)
                 )
                 one_way = round(1000 * harness.percentile(there or [0.0], 0.5), 2)
