@@ -14,17 +14,18 @@ from tests.gateway.test_signing_in_a_browser import Signer
 from tests.journeys.house import House, bank_of, tell
 
 
-class _At:
+class At:
     """What `Signer` needs of a bank: where it is."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
 
-async def _enrol(bank: Any, signer: Signer) -> None:
+async def enrol(bank: Any, signer: Signer, name: str) -> None:
+    """Make a passkey by a link of the bank's."""
     wanted = {"kind": "passkey", "factor": "app_login"}
     headers = {"Authorization": f"Bearer {bank.bearers['bank']}"}
-    where = "/v1/customers/sara/bindings"
+    where = f"/v1/customers/{name}/bindings"
     async with bank.http.post(where, json=wanted, headers=headers) as answer:
         assert answer.status == 201, await answer.text()
         link = (await answer.json())["link"]
@@ -39,10 +40,12 @@ def test_a_large_confirm_is_signed_and_checked_again_from_the_ledger(
 ) -> None:
     async def story() -> None:
         async with bank_of(shared_house) as bank, chromium(tmp_path / "browser") as page:
-            signer = Signer(_At(shared_house.run["http"]), page)  # type: ignore[arg-type]
+            signer = Signer(At(shared_house.run["http"]), page)  # type: ignore[arg-type]
             await page.open(signer.origin + "/c/none")
             await signer.authenticator()
-            await _enrol(bank, signer)  # the first that is ever bound to her: it waits for nothing
+            await enrol(
+                bank, signer, "sara"
+            )  # the first that is ever bound to her: it waits for nothing
             await bank.introduce("sara", "web")
             payment = bank.payment("sara", amount="60000.00")
             _, decision = await bank.send(payment)
