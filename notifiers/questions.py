@@ -15,7 +15,6 @@ from notifiers import outbox as box
 from notifiers.book import Asked, tie
 from notifiers.bound import bindings_of
 from notifiers.catalogue import SPOKEN
-from notifiers.compose import SEALS
 from notifiers.errors import NotReady
 from notifiers.facts import Ask, Closing, Outgoing, parse_time, write_time
 from notifiers.ladder import Rung
@@ -299,7 +298,7 @@ class Questions:
 def _inquiring(ask: Ask, kinds: tuple[str, ...]) -> tuple[Rung, ...]:
     """The one channel of an inquiry: by text, and not where the way may not read what it says."""
     for kind in INQUIRES_BY:
-        if kind in kinds and not (kind == SEALS and ask.seal_to):
+        if kind in kinds and not (kind in SPOKEN and ask.seal_to):
             return (Rung(kind, WAIT, PATIENCE),)
     return ()
 

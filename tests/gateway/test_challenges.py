@@ -180,7 +180,9 @@ def test_pages_load_from_here_alone(redis_url: str, tmp_path: Path) -> None:
     async def story() -> None:
         public = "https://pay.bank.example"
         async with running(redis_url, tmp_path, public_url=public) as bank:
-            for path in ("/c/ch_1", "/static/challenge.js", "/static/challenge.css"):
+            pages = ("/c/ch_1", "/bind", "/bind/bn_1", "/e/bn_1", "/sw.js")
+            files = ("challenge.js", "challenge.css", "bind.js", "keys.js", "enrol.js")
+            for path in (*pages, *(f"/static/{name}" for name in files)):
                 host = {"Host": "pay.bank.example"}
                 status, body, headers = await bank.call("GET", path, role=None, headers=host)
                 assert status == 200
@@ -193,9 +195,8 @@ def test_pages_load_from_here_alone(redis_url: str, tmp_path: Path) -> None:
                 assert headers["Strict-Transport-Security"].startswith("max-age=")
                 assert b"http://" not in body.replace(b"http://www.w3.org/", b"")
                 assert b"https://" not in body
-            status, _, _ = await bank.call(
-                "GET", "/c/ch_1", role=None, headers={"Host": "evil.example"}
-            )
-            assert status == 403
+            for path in pages:
+                foreign = {"Host": "evil.example"}
+                assert (await bank.call("GET", path, role=None, headers=foreign))[0] == 403
 
     asyncio.run(story())
