@@ -15,7 +15,8 @@ from flows.rules_command import changes_of
 from flows.staff import person
 from risk import names
 from tests.journeys.conftest import StartHouse
-from tests.journeys.house import Bank, House, bank_of, tell, until
+from tests.journeys.house import Bank, House, bank_of, tell
+from tests.patience import until
 
 PAYMENTS, A_BATCH, SENDERS, SETS = 1_000, 40, 4, 6
 BROKEN = """\
