@@ -8,7 +8,7 @@ if ARGV[1] == 'flow' and (redis.call('GET', 'rb:gen') or '') ~= ARGV[2] then
   return redis.error_reply('FENCED a newer flow was started')
 end
 local ttl = ARGV[4]
-local told = {}
+local told, fresh = {}, 0
 for at = 5, #ARGV, 8 do
   local id, decision = ARGV[at], ARGV[at + 1]
   local key = 'rb:decision:' .. id
@@ -33,8 +33,11 @@ for at = 5, #ARGV, 8 do
     if ARGV[at + 5] ~= '' then
       redis.call('XADD', 'rb:reply:' .. ARGV[at + 5], 'MAXLEN', '~', 10000, '*', 'decision', decision)
     end
-    redis.call('HINCRBY', 'rb:counters', 'decisions_' .. ARGV[1], 1)
+    fresh = fresh + 1
     told[#told + 1] = 'new'
   end
+end
+if fresh > 0 then
+  redis.call('HINCRBY', 'rb:counters', 'decisions_' .. ARGV[1], fresh)
 end
 return told

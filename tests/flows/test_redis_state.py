@@ -61,6 +61,23 @@ def test_an_undo_to_any_kept_version_gives_the_state_that_stood_then(
         del states[back + 1 :]
 
 
+def test_a_flush_of_many_more_than_lua_hands_over_at_once_is_whole_and_undone_whole(
+    client: "redis.Redis",
+) -> None:
+    store, count = RedisStore(client, 1), 12_345
+    first = {f"e{number}": str(number).encode() for number in range(count)}
+    store.flush(STAGE, {0: (1, first), 1: (1, {})})
+    assert _state(client) == {entity.encode(): value for entity, value in first.items()}
+    # Some change, some go, some are new.
+    second = {f"e{number}": b"" if number % 3 else b"new" for number in range(count, 0, -2)}
+    store.flush(STAGE, {0: (2, second), 1: (2, {"a": b"1"})})
+    both = {entity: value for entity, value in {**first, **second}.items() if value}
+    assert _state(client) == {entity.encode(): value for entity, value in both.items()}
+    assert store.begin(STAGE, 0, 1) == store.begin(STAGE, 1, 1) == 1
+    assert _state(client) == {entity.encode(): value for entity, value in first.items()}
+    assert store.begin(STAGE, 1, 0) == 1, "a flush of nothing has its undo, too"
+
+
 def test_an_undo_reaches_back_over_all_kept_versions_and_no_further(
     client: "redis.Redis",
 ) -> None:
