@@ -67,9 +67,10 @@ class Sending:
                 await self._send(await term.outbox.look(look))
 
     async def _send(self, coming: rows.Coming) -> None:
-        """Send what is to come, until it is woken: then there may be something else."""
-        term = self._term
-        while not term.wake.is_set():
+        """Send what is to come, until something else may be: woken, or after a while."""
+        term, loop = self._term, asyncio.get_running_loop()
+        until = loop.time() + LOOKS_EVERY  # a channel may be ready again, and nobody says so
+        while not term.wake.is_set() and loop.time() < until:
             if coming.gate is not None and coming.gate > term.durable:
                 await self._refresh_mark()
             at, now = coming.at(term.durable), term.now()
