@@ -88,7 +88,7 @@ class SeekingOut(_Part):
     from_hour: Annotated[int, Field(ge=0, le=23)] = 1
     until_hour: Annotated[int, Field(ge=1, le=24)] = 13
     popular: Annotated[int, Field(ge=1)] = 500  # a place with more payments is left alone
-    remembered: Annotated[int, Field(ge=1000)] = 50_000  # payments held; the flow looks at all daily
+    remembered: Annotated[int, Field(ge=1000)] = 50_000  # payments; once a day all are looked at
 
 
 class Xmpp(_Part):
