@@ -189,8 +189,8 @@ def _story(folder: Path) -> Story:
     judge.mode = "act"
     records: list[dict[str, Any]] = []
     history = {f"old-{place}": _features(chance) for place in range(40)}
-    for place, (event, features) in enumerate(history.items()):
-        learner.learn(_label(event, "c-0", features, place))
+    for place, (old, features) in enumerate(history.items()):
+        learner.learn(_label(old, "c-0", features, place))
     for place in range(DECISIONS):
         known = changes[: place * 2 * len(changes) // DECISIONS]
         lists = Lists().changed(known)

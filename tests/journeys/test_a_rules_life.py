@@ -245,6 +245,10 @@ async def _decided_again(desk: Desk, decision: dict[str, Any]) -> None:
     assert said.startswith("challenge (large_bill)")
     assert re.search(r"rebuilt: score \(by binned [0-9a-f]{12}\+[1-9]\d*\); rules and policy", said)
     assert "recorded: features; customer; anomaly" in said
+    told = json.loads(desk.here("case", "replay", event, "--recorded-score", "--json"))
+    assert told["differences"] == []
+    assert told["recorded"][-1].startswith("score (by binned ")
+    assert [part.split()[0] for part in told["rebuilt"]] == ["rules", "lists"]
     said = desk.here("rules", "backtest", str(desk.rule), "--past", "--json")
     past = json.loads(said)
     assert past["rules"]["large_bill"]["hits"] >= 5

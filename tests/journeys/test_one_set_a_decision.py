@@ -109,7 +109,9 @@ def test_a_thousand_concurrent_decisions_have_one_set_each_while_it_changes(
         async with bank_of(house) as bank:
             batches = itertools.count()
             senders = [sending(bank, batches) for _ in range(SENDERS)]
-            _, *told = await asyncio.gather(changing(), *senders)
+            changer = asyncio.create_task(changing())
+            told = await asyncio.gather(*senders)
+            await changer
             sent = [event for some in told for event in some]
             last = list(sets)[-1]
 
