@@ -13,6 +13,7 @@ from notifiers.sealed import public_of
 from risk import names
 from tests.notifiers import peers, stage
 from tests.notifiers.peers import Sms, Voice
+from tests.notifiers.test_inquiry import inquiry
 from tests.notifiers.test_reproduced import told_again
 from tests.notifiers.test_sealed import AMOUNT, PAYEE, shows
 
@@ -50,6 +51,18 @@ async def bind(flow: stage.Flow, kind: str, *more: dict[str, Any]) -> str:
     await flow.redis.set(names.customer(customer), orjson.dumps(profile))
     await flow.redis.set(names.jid(token), customer)
     return customer
+
+
+def sealed_chat(agreed: str = "given") -> dict[str, Any]:
+    """A chat with an own client: who has one chose that nobody on the way reads along."""
+    return {
+        "kind": "xmpp",
+        "address": stage.sealed(b"ann@bank.example", b"address"),
+        "token": "jid_ann",
+        "verified": True,
+        "seal_to": public_of(X25519PrivateKey.generate()),
+        "consent": {"id": "c-1", "state": agreed},
+    }
 
 
 async def texted(flow: stage.Flow, carrier: Sms, kind: str, number: int = 1) -> dict[str, Any]:
@@ -148,15 +161,7 @@ def test_who_chose_sealed_questions_is_texted_neither_amount_nor_payee(
     redis_url: str, tmp_path: Path, peer: type[Sms], agreed: str
 ) -> None:
     async def story(flow: stage.Flow, carrier: Sms) -> None:
-        chat = {
-            "kind": "xmpp",
-            "address": stage.sealed(b"ann@bank.example", b"address"),
-            "token": "jid_ann",
-            "verified": True,
-            "seal_to": public_of(X25519PrivateKey.generate()),
-            "consent": {"id": "c-1", "state": agreed},
-        }
-        customer = await bind(flow, peer.kind, chat)
+        customer = await bind(flow, peer.kind, sealed_chat(agreed))
         ask = await flow.ask(customer, amount=AMOUNT, payee=PAYEE)
         asked = await texted(flow, carrier, "ask")
         assert "open the app yourself" in asked["text"]
@@ -180,6 +185,19 @@ def test_who_chose_sealed_questions_is_texted_neither_amount_nor_payee(
             assert shows(orjson.dumps(sent).decode()) == []
 
     play(redis_url, tmp_path, peer, story)
+
+
+def test_who_chose_sealed_questions_is_asked_about_no_payment_by_text(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def story(flow: stage.Flow, sms: Sms) -> None:
+        ask = inquiry(await bind(flow, "sms", sealed_chat()), AMOUNT)
+        await flow.put(ask)
+        (answer,) = await flow.until(flow.answers)
+        assert (answer["kind"], answer["challenge"]) == ("unreachable", ask["id"])
+        assert await sms.arrived() == []
+
+    play(redis_url, tmp_path, Sms, story)
 
 
 def test_who_did_not_choose_it_is_told_amount_and_payee(redis_url: str, tmp_path: Path) -> None:
