@@ -152,7 +152,7 @@ class SeekLogic(StatefulBatchLogic[Fact, Wished, dict[str, Any]]):
         ]
 
     def _look(self, until_us: int) -> list[Wished]:
-        if not self._seeker.due(until_us):
+        if not self._seeker.may_ask(until_us) or not self._seeker.due(until_us):
             return []
         return [
             Wished(payments[0].customer, tuple(payments), "review", None, until_us)

@@ -121,7 +121,7 @@ class Seeker:
             self._vouched_us[payment.payee] = max(vouched_us, payment.time_us)
             return []
         chosen: list[Paid] = []
-        if self._may_ask(at_us):
+        if self.may_ask(at_us):
             for place in (payment.payee, *payment.places):
                 self._follow(place, payment, at_us, chosen)
         return chosen
@@ -146,7 +146,8 @@ class Seeker:
             self._followed += 1
             chosen.append(other)
 
-    def _may_ask(self, at_us: int) -> bool:
+    def may_ask(self, at_us: int) -> bool:
+        """Whether it is an hour at which people may be asked."""
         hour_us = at_us % DAY_US
         return self.seeking.from_us <= hour_us < self.seeking.until_us
 

@@ -1,5 +1,6 @@
 """Does the stage that seeks choose the same whatever is batched how, and go on after a crash?"""
 
+from dataclasses import replace
 from typing import Any
 
 from flows.scored import Row
@@ -79,6 +80,21 @@ def test_a_new_day_wishes_for_reviews_and_the_first_mark_only_sets_the_clock() -
     assert [one.why for one in reviews] == ["review", "review"]
     assert asked(reviews) == [("p-5", "p-2"), ("p-4", "p-1")]
     assert wished(logic, HeardUntil(0, NOON_US + DAY_US + 1)) == []
+
+
+def test_nobody_is_asked_at_night_and_reviews_wait_for_the_morning() -> None:
+    by_day = replace(SEEKING, from_us=8 * HOUR_US, until_us=20 * HOUR_US)
+    logic = SeekStage(by_day).logic(None)
+    rows = [payment(number, f"cus_{number}") for number in range(4)]
+    wished(logic, HeardUntil(0, NOON_US), *rows)
+    night = said(rows[3], True, 10)  # ten hours after noon
+    assert wished(logic, night, HeardUntil(0, NOON_US + 12 * HOUR_US)) == []
+    assert wished(logic, HeardUntil(0, NOON_US + 19 * HOUR_US)) == []
+    assert len(wished(logic, HeardUntil(0, NOON_US + 20 * HOUR_US))) == 2
+    late = SeekStage(by_day).logic(None)  # it was down in the morning: it waits for the next one
+    wished(late, HeardUntil(0, NOON_US), *rows)
+    assert wished(late, HeardUntil(0, NOON_US + 35 * HOUR_US)) == []
+    assert len(wished(late, HeardUntil(0, NOON_US + 44 * HOUR_US))) == 2
 
 
 def test_over_a_file_no_batching_changes_what_is_wished_for() -> None:
