@@ -34,6 +34,7 @@ _PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0)
 _CALM_SECONDS = 10.0
 _DRAIN_SECONDS = 8.0
 _SPARE_AFTER_SECONDS = 2.0
+_BEATS_EVERY_SECONDS = 0.2  # silence is counted in seconds; a look costs Redis a command
 _FIRST_BEAT_SECONDS = 45.0  # a busy machine is not helped by starting what is starting again
 
 
@@ -84,6 +85,7 @@ class Supervisor:
     _generation: int = 0
     _watched_since: float = 0.0
     _spawned_ms: int = 0
+    _beats_due: float = 0.0
 
     def add(self, name: str, start: Callable[[], "subprocess.Popen[bytes]"]) -> Part:
         """Add a part and start it."""
@@ -180,8 +182,9 @@ class Supervisor:
             self._start(part)
 
     def _silent(self, now: float) -> bool:
-        if now - self._watched_since < max(self.silence_seconds, 10.0):
+        if now - self._watched_since < max(self.silence_seconds, 10.0) or now < self._beats_due:
             return False
+        self._beats_due = now + _BEATS_EVERY_SECONDS
         try:
             beats: Any = self.connect().hgetall(names.FLOW_BEAT)
         except redis.RedisError:
