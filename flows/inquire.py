@@ -19,7 +19,7 @@ from typing import Any
 
 from flows.effects import Effects, Inquired
 from flows.records import Recorder
-from flows.scored import Scoreds
+from flows.scored import Row, Scoreds
 from flows.walk import Spoken, Wished
 from risk import events, names
 from risk.challenge import Conversation, answer_from
@@ -81,6 +81,10 @@ class Inquirer:
             wanted = [payment.event for payment in wish.payments]
             made = self._effects.made(wanted)
             asked = [event for event, was in zip(wanted, made, strict=True) if was]
+        rows = [self._scoreds.look(event) for event in asked] if seeks.opens else []
+        shown = [row for row in rows if row is not None and row.paid is not None]
+        if seeks.opens:  # what was paid before this was turned on can't be shown
+            asked = [row.event for row in shown]
         if not asked:
             seeks.told(wish, ())
             return None
@@ -97,7 +101,7 @@ class Inquirer:
         if seeks.opens:
             conversation.inquire(inquiry)
             self._waits(inquiry, wish.customer)
-            told = self._question(inquiry, wish.customer)
+            told = self._question(inquiry, wish.customer, shown)
             self._effects.inquire(Inquired(f"inquiry/{inquiry.id}", records, told))
         else:
             conversation.sought_us = wish.at_us
@@ -105,15 +109,12 @@ class Inquirer:
         seeks.told(wish, asked)
         return inquiry
 
-    def _question(self, inquiry: Inquiry, customer: str) -> dict[str, Any]:
-        payments = []
-        for event in inquiry.events:
-            row = self._scoreds.look(event)
-            amount, currency, kind, payee = (row and row.paid) or ("0", "XXX", None, None)
-            at = "" if row is None else events.rfc3339(row.time_us)
-            payments.append(
-                {"amount": amount, "currency": currency, "kind": kind, "payee": payee, "time": at}
-            )
+    def _question(self, inquiry: Inquiry, customer: str, shown: Sequence[Row]) -> dict[str, Any]:
+        names_of = ("amount", "currency", "kind", "payee")
+        payments = [
+            dict(zip(names_of, row.paid or (), strict=True)) | {"time": events.rfc3339(row.time_us)}
+            for row in shown
+        ]
         nonce = hmac.digest(self._nonce_key, inquiry.id.encode(), hashlib.sha256)
         return {
             "v": 1,

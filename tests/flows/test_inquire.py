@@ -188,6 +188,20 @@ def test_what_was_not_simply_paid_is_not_asked_about() -> None:
     assert told["id"] == inquiry_id(("p-1",))
 
 
+def test_what_was_paid_before_it_was_turned_on_cannot_be_shown_and_is_left_out() -> None:
+    judge = house("p-1", "p-2")
+    row = judge.scoreds.look("p-1")
+    assert row is not None
+    judge.scoreds.put(row._replace(paid=None))
+    judge.hear(wish("p-1", "p-2"))
+    (told,) = judge.doors.inquired
+    assert (told["event"], len(told["payments"])) == ("p-2", 1)
+    other = house("p-1")
+    other.scoreds.put(row._replace(paid=None))
+    other.hear(wish("p-1"))
+    assert other.doors.inquired == []
+
+
 def test_in_observe_mode_nobody_is_contacted() -> None:
     judge = house("p-1", mode="observe")
     judge.hear(wish("p-1"))
