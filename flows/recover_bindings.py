@@ -97,7 +97,7 @@ def _channel(house: House, leaf: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if body["channel"] == "push" and not (address or "").startswith("{"):
         return None
-    kept = ("verified", "bound", "waits", "consent", "seal_to")
+    kept = ("verified", "bound", "waits", "consent", "seal_to", "own")
     return {
         "kind": body["channel"],
         "address": _sealed(house, address or ""),

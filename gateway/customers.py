@@ -42,6 +42,7 @@ _JID = re.compile(r"^[^\s@/<>\"&':]{1,256}@[a-z0-9](?:[a-z0-9.-]{0,253}[a-z0-9])
 _TELEPHONE = re.compile(r"^\+[1-9]\d{6,14}$")
 _FOUND_BY_ADDRESS = frozenset({"xmpp", "sms", "voice"})  # who answers there is known by it
 _TRIES = 5
+MOST_CHANNELS = 16
 
 
 def _zone(value: str) -> str:
@@ -122,7 +123,7 @@ class Customer(BaseModel):
 
     language: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")]
     zone: Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)]
-    channels: Annotated[tuple[Channel, ...], Field(max_length=16, strict=False)]
+    channels: Annotated[tuple[Channel, ...], Field(max_length=MOST_CHANNELS, strict=False)]
     ladder: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")] | None = None
 
 
@@ -173,7 +174,10 @@ class Customers:
         return [web.put("/v1/customers/{id}", self.put)]
 
     async def put(self, request: web.Request) -> web.Response:
-        """``PUT /v1/customers/{id}``: what is said stands; a channel that is not named goes."""
+        """``PUT /v1/customers/{id}``: what is said stands; a channel that is not named goes.
+
+        Only what a customer has bound with a key of their own stays: the bank may not know of it.
+        """
         role = self._callers.need(request, "bank")
         own_id = request.match_info["id"]
         if len(own_id) > 128:
@@ -196,6 +200,10 @@ class Customers:
                     fresh = {**was, "consent": fresh["consent"]}
                 made.stands["channels"].append(fresh)
                 made.clear[_mark(fresh)] = channel.reached_at
+            named = {_mark(one) for one in made.stands["channels"]}
+            made.stands["channels"] += [
+                one for mark, one in known.items() if one.get("own") and mark not in named
+            ]
             return made
 
         done = await self.change(customer, draft, caller(role), now_us)
@@ -222,8 +230,13 @@ class Customers:
 
         def draft(stored: Mapping[str, Any], waits: bool) -> _Draft:
             fresh = self.channel(channel, now_us, waits=waits)
+            if actor["type"] == "customer":
+                fresh["own"] = True
             there = _with_language(stored)
             kept = [one for one in there["channels"] if _mark(one) != _mark(fresh)]
+            if len(kept) >= MOST_CHANNELS:
+                needed = f"at most {MOST_CHANNELS}; unbind one first"
+                raise events.Refused([events.Problem("channels", needed, str(len(kept) + 1))])
             made = _Draft({**there, "channels": [*kept, fresh]})
             made.clear[_mark(fresh)] = channel.reached_at
             return made
@@ -365,6 +378,7 @@ class Customers:
                 "consent": made.get("consent"),
             }
             | ({"seal_to": made["seal_to"]} if made.get("seal_to") else {})
+            | ({"own": True} if made.get("own") else {})
             | dict(spoken or {}),
             personal=personal,
         )

@@ -29,6 +29,7 @@ const TEXTS = {
       fresh_binding: "That passkey is too new: for a while it may only deny. Nothing was changed.",
       bound_elsewhere: "That address is somebody's already. Nothing was changed.",
       forbidden: "That passkey can't do this. Please ask us for another.",
+      too_many: "There are too many already. Please call us to take one away.",
       refused_address: "That is no chat address. One looks like anna@bank.example.",
     },
   },
@@ -59,6 +60,7 @@ const TEXTS = {
       fresh_binding: "该通行密钥刚刚设置，最初一段时间内只能拒绝。未作任何更改。",
       bound_elsewhere: "该地址已属于他人。未作任何更改。",
       forbidden: "该通行密钥无法用于此操作，请向我们申请新的。",
+      too_many: "已设置的方式过多，请致电我们移除其中之一。",
       refused_address: "这不是聊天账号。格式如 anna@bank.example。",
     },
   },
@@ -100,7 +102,10 @@ function show(name, why = null) { shown = name; hint = why; busy = false; draw()
 function failed({ status, body }, back) {
   const why = (body.type || "").split(":").pop();
   if (status >= 500) return show("away");
-  if (why === "refused") return show(back, "refused_address");
+  if (why === "refused") {
+    const many = (body.errors || []).some((one) => one.field === "channels");
+    return show(back, many ? "too_many" : "refused_address");
+  }
   if (why in TEXTS.en.hints) return show(back, why);
   return show(status === 409 ? "used" : "wrong");
 }

@@ -178,6 +178,51 @@ def test_a_passkey_binds_a_chat_address_is_told_waits_and_is_checked_from_the_re
     play(story)
 
 
+def test_what_a_customer_bound_stays_when_the_bank_names_its_own_channels(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with customer(redis_url, tmp_path) as anna:
+            anna.ahead_us = DAY_US + 1_000_000
+            for kind in ("web", "xmpp"):
+                await anna.open()
+                await anna.press(kind)
+                if kind == "xmpp":
+                    await anna.page.run(
+                        "document.getElementById('address').value = 'anna2@bank.example'"
+                    )
+                    await anna.press("chat-on")
+                await anna.page.until(_shown("sign"))
+                await anna.press("sign")
+                await anna.titled("It is set up")
+            said = {
+                "language": "en",
+                "zone": "UTC",
+                "channels": [{"kind": "sms", "address": "+8613800138000", "verified": True}],
+            }
+            assert (await anna.bank.call("PUT", HOME, said, role="bank"))[0] == 200
+            bound = await anna.bound()
+            assert [one["kind"] for one in bound] == ["sms", "web", "xmpp", "passkey"]
+            mine = [one for one in await anna.kept() if one.get("own")]
+            assert [one["address"] for one in mine] == ["", "anna2@bank.example"]
+            where = f"{HOME}/bindings/xmpp/{bound[2]['token']}"
+            assert (await anna.bank.call("DELETE", where, role="bank"))[0] == 200
+            assert [one["kind"] for one in await anna.bound()] == ["sms", "web", "passkey"]
+
+            # So many, and no more.
+            key = names.customer(ANNA)
+            whole = orjson.loads(await anna.bank.redis.get(key))
+            much = [{**whole["channels"][0], "token": f"jid_{n}"} for n in range(16)]
+            await anna.bank.redis.set(key, orjson.dumps({**whole, "channels": much}))
+            await anna.open()
+            await anna.press("web")
+            await anna.page.until(_shown("sign"))
+            await anna.press("sign")
+            await anna.hinted("too many already")
+
+    play(story)
+
+
 def test_a_subscription_of_this_browser_is_bound_by_a_button_and_a_passkey(
     redis_url: str, tmp_path: Path
 ) -> None:
