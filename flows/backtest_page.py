@@ -20,7 +20,7 @@ section { background: var(--sheet); border: 1px solid var(--line); border-radius
   padding: 14px 16px; margin: 16px 0; overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 12px 5px 0; text-align: right; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { text-align: left; white-space: nowrap; }
 th { color: var(--soft); font-weight: 500; }
 svg { display: block; width: 100%; height: auto; }
 li { margin: 4px 0; overflow-wrap: anywhere; }
@@ -57,7 +57,9 @@ def _said(value: Any) -> str:
         return "-"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.3f}".rstrip("0").rstrip(".")
+    return str(value)
 
 
 def _rule(name: str, row: Mapping[str, Any]) -> str:
