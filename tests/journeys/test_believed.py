@@ -115,6 +115,29 @@ async def _duress(bank: Bank, house: House) -> None:
             assert WORD.encode() not in file.read_bytes().lower(), file
 
 
+async def _held(bank: Bank) -> None:
+    """Tess and Uma confirm on the page; Uma, who has a duress word, holds the button down."""
+    where = "/v1/customers/uma/duress"
+    async with bank.http.put(where, json={"word": WORD}, headers=bank.headers("bank")) as answer:
+        assert answer.status == 200
+    seen, ends = [], []
+    for name in ("tess", "uma"):
+        await bank.introduce(name, "web")
+        decision = await _asked(bank, name)
+        page = await bank.page(decision["challenge"]["id"])
+        shown = [(await page.look())[1] | {"now": ""}]
+        shown.append(await page._call("POST", "/answer", {"decision": "confirm", "held": 2300}))
+        ends.append(await bank.outcome(decision["event"]))
+        shown += [await page.look(), await page.press("confirm")]
+        own = (name, str(next(_ACCOUNTS) - 1))
+        seen.append([_flat(orjson.dumps(one).decode(), *own) for one in shown])
+    assert seen[0] == seen[1]
+    assert [(one["state"], one["decision"]) for one in ends] == [
+        ("confirmed", "approve"),
+        ("confirmed", "review"),
+    ]
+
+
 async def _contradiction(bank: Bank, house: House) -> None:
     async with house.chat("quinn") as quinn:
         await bank.introduce("quinn", "xmpp", "web")
@@ -187,6 +210,7 @@ def test_who_is_forced_who_changes_their_mind_and_who_is_new_is_told_apart(house
             await _young_and_large(bank, house)
             await _contradiction(bank, house)
             await _duress(bank, house)
+            await _held(bank)
 
     tell(story(), 240.0)
     house.end()
