@@ -39,7 +39,7 @@ from notifiers.facts import (
 )
 from notifiers.records import Effect, Records
 from notifiers.scrub import Cut, scrub
-from notifiers.understand import Meaning, numbers, understand
+from notifiers.understand import Meaning, numbers, one_off, understand
 from notifiers.wording import DEFAULT_LANGUAGE, Wording
 from risk import names
 from risk.privacy import Tokens
@@ -244,7 +244,9 @@ class Hearing:
         meaning = understand(clear)
         said = await self._act(customer, heard, meaning, text, cuts, forced, numbers(clear))
         answered = meaning.code is not None and meaning.kind in {"confirm", "deny"}
-        if any(cut.type in _SECRETS for cut in cuts) and not answered:
+        secret = [cut for cut in cuts if cut.type in _SECRETS]
+        slips = [_slipped(clear, cut, of_customer) for cut in secret]
+        if not all(slips) and not answered:
             warning = self._say(customer, "secrets")
             return warning if not said else f"{said}\n{warning}"
         return said
@@ -651,6 +653,15 @@ class Hearing:
             return True
         self._refused[key] = recent
         return False
+
+
+def _slipped(text: str, cut: Cut, of_customer: Sequence[Asked]) -> bool:
+    """Whether it is a question's own code with one slip of the finger: nobody's secret."""
+    before, after = text[: cut.offset], text[cut.offset + cut.length :]
+    start = len(before.rstrip("0123456789"))
+    end = len(text) - len(after.lstrip("0123456789"))
+    digits = "".join(char for char in text[start:end] if char.isdigit())
+    return any(asked.is_open and one_off(digits, asked.code) for asked in of_customer)
 
 
 def _is_sealed(asked: Asked, heard: Heard) -> bool:

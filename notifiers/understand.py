@@ -240,7 +240,7 @@ def _typo(left: str) -> tuple[str, str]:
                 ("cancel", ("cancel",)),
             )
             for target in targets
-            if _long_enough(word, target) and _one_off(word, target)
+            if _long_enough(word, target) and word[0] == target[0] and one_off(word, target)
         }
         if len(near) == 1:
             return left.replace(word, " ", 1), near.pop()
@@ -252,9 +252,9 @@ def _long_enough(word: str, target: str) -> bool:
     return len(word) >= 5 or (len(word) == 4 and len(target) <= 4)
 
 
-def _one_off(word: str, target: str) -> bool:
-    """Say whether one insertion, deletion, exchange or swap of neighbours lies between."""
-    if abs(len(word) - len(target)) > 1 or word[0] != target[0]:
+def one_off(word: str, target: str) -> bool:
+    """Say whether at most one insertion, deletion, exchange or swap of neighbours lies between."""
+    if abs(len(word) - len(target)) > 1:
         return False
     if len(word) == len(target):
         off = [i for i in range(len(word)) if word[i] != target[i]]

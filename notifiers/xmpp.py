@@ -36,6 +36,7 @@ PONG_WITHIN = 2.0
 LOOKS_EVERY = 0.25
 LONGEST_BUFFER = 256 * 1024
 REPLIES_A_MINUTE = 12
+GREETED_FOR = 3.0  # seconds
 AT_ONCE = 512
 
 
@@ -95,6 +96,7 @@ class XmppChannel:
         self._tasks: set[asyncio.Task[None]] = set()
         self._replied: dict[str, list[float]] = {}
         self._greeted: set[str] = set()
+        self._came: dict[str, float] = {}
         self.room: Callable[[ET.Element], None] | None = None
         self.on_session: Callable[[], None] | None = None
 
@@ -151,6 +153,7 @@ class XmppChannel:
         self._session += 1
         self._unproved, self._asked = [], None
         self._greeted = set()
+        self._came = {}
         self._last_ping = time.monotonic()
         self._stream = stream
         log.info("chat server: session %d as %s", self._session, self._address.full)
@@ -219,8 +222,20 @@ class XmppChannel:
         if kind == "subscribe":
             agreed = {"from": self._address.bot, "to": sender, "type": "subscribed"}
             self._try(ET.Element("presence", agreed))
-        if kind in {None, "subscribe", "probe"}:
-            self._try(self._presence(sender))
+        if kind == "unavailable":
+            self._came.pop(stanzas.bare(sender), None)
+        elif kind == "subscribe" or (kind in {None, "probe"} and self._comes(stanzas.bare(sender))):
+            self._try(self._presence(stanzas.bare(sender)))
+
+    def _comes(self, who: str) -> bool:
+        """Say whether someone has just come: server and client announce it several times over."""
+        now = time.monotonic()
+        if len(self._came) > 100_000:
+            self._came.clear()
+        if now - self._came.get(who, -GREETED_FOR) < GREETED_FOR:
+            return False
+        self._came[who] = now
+        return True
 
     def _presence(self, to: str) -> ET.Element:
         return ET.Element("presence", {"from": self._address.full, "to": to})

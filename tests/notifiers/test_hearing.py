@@ -125,6 +125,27 @@ def test_a_yes_without_a_code_is_never_taken_and_said_so(play: Callable[..., Non
     play(story)
 
 
+@pytest.mark.parametrize("slip", ["left_out", "exchanged", "doubled"])
+def test_a_code_with_a_slip_is_asked_again_and_no_warning_goes_with_it(
+    play: Callable[..., None], slip: str
+) -> None:
+    async def story(scene: Scene) -> None:
+        _, code = await scene.asked()
+        typed = {
+            "left_out": code[:5],
+            "exchanged": code[:5] + str((int(code[5]) + 1) % 10),
+            "doubled": code + code[5],
+        }[slip]
+        reply = await scene.say(f"yes {typed}")
+        assert reply
+        assert "never send passwords" not in reply
+        assert await scene.flow.answers() == []
+        far = str((int(code) + 222222) % 1_000_000).zfill(6)[:5]
+        assert "never send passwords" in await scene.say(f"it says {far}")
+
+    play(story)
+
+
 def test_a_no_without_a_code_denies_all_that_is_open(play: Callable[..., None]) -> None:
     async def story(scene: Scene) -> None:
         first, _ = await scene.asked()
