@@ -34,7 +34,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A week of a small bank, and its truth."""
     folder = tmp_path_factory.mktemp("bank")
     events, truth = folder / "events.ndjson", folder / "truth.ndjson"
-    write(events, simulate(5, 40, 6, START, fraud=3.0), truth)
+    write(events, simulate(8, 40, 6, START, fraud=12.0), truth)
     return events, truth
 
 
