@@ -31,9 +31,10 @@ PREFIX = "a1."
 TRANSPORT_PREFIX = "s1."
 NONCE_BYTES = 12
 SALT_BYTES = 16
+_KEY_BYTES = 32
 CACHED_KEYS = 50_000
 MANY_SPARE = 1_024
-FEW_SPARE = 256
+FEW_SPARE = 512
 
 
 @dataclass(frozen=True)
@@ -238,12 +239,15 @@ class Seals:
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def refill(self) -> None:
-        """Make spare keys, when few are left; one wait for the disk for a thousand of them."""
+        """Make spare keys, when few are left; one wait for the disk for hundreds of them."""
         if self._end - self._next >= FEW_SPARE:
             return
         rows = []
-        for number in range(self._end, self._next + MANY_SPARE):
-            key, nonce = os.urandom(32), os.urandom(NONCE_BYTES)
+        size = _KEY_BYTES + NONCE_BYTES
+        drawn = os.urandom(size * (self._next + MANY_SPARE - self._end))
+        for place, number in enumerate(range(self._end, self._next + MANY_SPARE)):
+            key = drawn[place * size : place * size + _KEY_BYTES]
+            nonce = drawn[place * size + _KEY_BYTES : (place + 1) * size]
             rows.append((number, nonce + self._wrap.encrypt(nonce, key, _aad(number))))
             self._spare[number] = key
         self._db.execute("BEGIN IMMEDIATE")
