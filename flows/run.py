@@ -158,7 +158,7 @@ class Running:
                 bot_name=self.house.settings.institution.name["en"],
             )
         )
-        line = ["prosody", "-F", "--config", str(self.chat.write_config())]
+        line = self.chat.command()
         log_file = self.house.data / "log" / "prosody.log"
         self.supervisor.add("prosody", lambda: spawn(line, log_file))
         self.supervisor.write_run(

@@ -86,6 +86,8 @@ class Supervisor:
     _watched_since: float = 0.0
     _spawned_ms: int = 0
     _beats_due: float = 0.0
+    _unsaid: dict[str, Any] = field(default_factory=dict)
+    _run_is_old: bool = False
 
     def add(self, name: str, start: Callable[[], "subprocess.Popen[bytes]"]) -> Part:
         """Add a part and start it."""
@@ -104,7 +106,7 @@ class Supervisor:
             start = partial(self._flow, Call(number, self._generation, cluster))
             part = Part(f"flow-{number}", start)
             self.flows.append(part)
-            self._start(part)
+            self._try_to_start(part)
         self._watched_since = time.monotonic()
         self._spawned_ms = wall_us() // 1000
 
@@ -128,7 +130,13 @@ class Supervisor:
         self._waiting[:] = alive
         if len(alive) < self.spares:
             line = command("flow", "--data", str(self.data), "--spare")
-            self._waiting.append(spawn_spare(line, self.data / "log" / "flow.log"))
+            try:
+                spare = spawn_spare(line, self.data / "log" / "flow.log")
+            except OSError as wrong:
+                self._watched_since = now  # not at once again
+                log.warning("a spare flow can't be started: %s", wrong)
+                return
+            self._waiting.append(spare)
             self.write_run()
 
     def _start(self, part: Part) -> None:
@@ -137,12 +145,27 @@ class Supervisor:
         self.write_run()
 
     def write_run(self, **more: Any) -> None:
-        """Write the pids into ``<data>/run.json``; other keys stay."""
+        """Write the pids into ``<data>/run.json``; other keys stay.
+
+        Where it can't be written, the disk being full, each `watch` tries it again.
+        """
+        self._unsaid.update(more)
+        try:
+            self._write_run()
+        except OSError as wrong:
+            if not self._run_is_old:
+                log.warning("run.json can't be written (%s): tried again until it can", wrong)
+            self._run_is_old = True
+        else:
+            self._run_is_old = False
+            self._unsaid.clear()
+
+    def _write_run(self) -> None:
         path = self.data / "run.json"
         known: dict[str, Any] = {}
         if path.exists():
             known = json.loads(path.read_text(encoding="utf-8"))
-        known.update(more)
+        known.update(self._unsaid)
         pids = {part.name: part.process.pid for part in self._all() if part.process is not None}
         waiting = {f"spare-{number}": spare.pid for number, spare in enumerate(self._waiting)}
         known["pids"] = {"supervisor": os.getpid(), **pids, **waiting}
@@ -157,6 +180,8 @@ class Supervisor:
     def watch(self) -> None:
         """Look after the parts once; call it a few times a second."""
         now = time.monotonic()
+        if self._run_is_old:
+            self.write_run()
         for part in self.parts:
             self._look_after(part, now)
         if self.flows and not all(part.alive for part in self.flows):
@@ -175,11 +200,19 @@ class Supervisor:
         if not part.due:
             part.due = now + _PAUSES[min(part.fails, len(_PAUSES) - 1)]
             part.fails += 1
-            code = part.process.returncode if part.process else None
-            log.warning("%s ended with status %s", part.name, code)
+            if part.process is not None:
+                log.warning("%s ended with status %s", part.name, part.process.returncode)
         if now >= part.due:
             part.due = 0.0
+            self._try_to_start(part)
+
+    def _try_to_start(self, part: Part) -> None:
+        """Start a part again; what can't be, the disk being full, is tried again like a death."""
+        try:
             self._start(part)
+        except OSError as wrong:
+            part.process = None
+            log.warning("%s can't be started: %s", part.name, wrong)
 
     def _silent(self, now: float) -> bool:
         if now - self._watched_since < max(self.silence_seconds, 10.0) or now < self._beats_due:

@@ -169,15 +169,19 @@ class Prosody:
         )
         return self.config
 
-    def start(self, seconds: float = 15.0) -> None:
-        """Write the configuration, start, and wait until both ports listen."""
+    def command(self) -> list[str]:
+        """Write the configuration, and give the line that runs the server with it."""
         program = _program("prosody")
         if program is None:
             raise ProsodyFailed("prosody: not installed; as root, apt-get install prosody")
-        self.write_config()
+        return [program, "-F", "--config", str(self.write_config())]
+
+    def start(self, seconds: float = 60.0) -> None:
+        """Start, and wait until both ports listen."""
+        line = self.command()
         with (self.settings.directory / "output.log").open("ab") as output:
             self._process = subprocess.Popen(
-                [program, "-F", "--config", str(self.config)],
+                line,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -121,6 +121,44 @@ def test_a_part_that_stays_up_is_forgiven(supervisor: Supervisor, tmp_path: Path
     assert part.fails == 0
 
 
+def test_a_run_json_that_cannot_be_written_stops_nothing_and_is_written_as_soon_as_it_can(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """As on a full disk: a part that dies then is started again, and told of later."""
+    supervisor.write_run(http="http://127.0.0.1:1")
+    part = supervisor.add("gateway", _start(tmp_path))
+    (tmp_path / "run.new").mkdir()  # in the way of what is written
+    supervisor.write_run(page="http://localhost:1")
+    killed = _kill(part)
+    _watch_until(supervisor, lambda: part.alive)
+    assert _run(tmp_path)["pids"]["gateway"] == killed
+    (tmp_path / "run.new").rmdir()
+    supervisor.watch()
+    assert part.process is not None
+    assert _run(tmp_path) == {
+        "http": "http://127.0.0.1:1",
+        "page": "http://localhost:1",
+        "pids": {"supervisor": os.getpid(), "gateway": part.process.pid},
+    }
+
+
+def test_a_part_that_cannot_be_started_is_tried_again(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """Its log can't be opened, as on a full disk; the flow's is another such."""
+    part = supervisor.add("gateway", _start(tmp_path))
+    supervisor.add_flow()
+    (tmp_path / "log").rename(tmp_path / "away")
+    (tmp_path / "log").write_text("in the way of the logs")
+    _kill(part)
+    _kill(supervisor.flows[0])
+    _watch_until(supervisor, lambda: part.fails > 1 and not supervisor.flows[0].alive)
+    assert not part.alive
+    (tmp_path / "log").unlink()
+    _watch_until(supervisor, lambda: part.alive and all(one.alive for one in supervisor.flows))
+    assert len(supervisor.flows) == 2
+
+
 def test_when_one_process_of_the_flow_dies_all_start_again_as_a_new_generation(
     supervisor: Supervisor, client: "redis.Redis", tmp_path: Path
 ) -> None:
