@@ -52,6 +52,9 @@ _LARGE_ONE_IN = 200
 #: After so long the client gives a request up.
 GIVE_UP_S = 30.0
 
+#: Payments are sent for so long before any is counted.
+WARM_SECONDS = 2.0
+
 #: Entities that a stage may hold: at most a tenth of the smallest population.
 CACHED = 1_000
 
@@ -571,7 +574,12 @@ async def paced(
 
 
 async def measure(
-    url: str, headers: Mapping[str, str], bank: Bank, rate: float, seconds: float, warm: float = 2.0
+    url: str,
+    headers: Mapping[str, str],
+    bank: Bank,
+    rate: float,
+    seconds: float,
+    warm: float = WARM_SECONDS,
 ) -> list[Shot]:
     """Warm up, then send single payments at a rate for so long."""
     async with session(headers) as client:

@@ -43,6 +43,16 @@ def run(given: Given) -> Result:
         "compared": compared,
         "overloaded_at": overloaded,
         "target": f"p99 <= {TARGET_P99_MS} ms at {worst['rate']}/s on a quiet machine",
+        "processor_us_per_event": {
+            str(rate): harness.median(
+                [
+                    sum(row["processor_us_per_event"].values())
+                    for row in found
+                    if row["who"] == "product" and row["rate"] == rate
+                ]
+            )
+            for rate in rates
+        },
         "target_met": worst["product_p99_ms"] <= TARGET_P99_MS,
         "runs": found,
     }
@@ -61,7 +71,15 @@ def _turn(who: str, number: int, rates: tuple[int, ...], seconds: float) -> list
         for rate in rates:
             bank = harness.Bank(CUSTOMERS, CUSTOMERS, f"p{number}-{rate}")
             url = f"{system.http}/v1/events"
-            rows.append(_row(who, number, rate, seconds, url, system.headers, bank))
+            before = system.processor_seconds()
+            row = _row(who, number, rate, seconds, url, system.headers, bank)
+            spent = system.processor_seconds()
+            # Of the warm-up, too: it is sent at the same rate.
+            events = rate * (seconds + harness.WARM_SECONDS)
+            row["processor_us_per_event"] = {
+                name: round((spent[name] - before.get(name, 0.0)) / events * 1e6) for name in spent
+            }
+            rows.append(row)
     return rows
 
 
