@@ -125,7 +125,7 @@ async def _held(bank: Bank) -> None:
         await bank.introduce(name, "web")
         decision = await _asked(bank, name)
         page = await bank.page(decision["challenge"]["id"])
-        shown = [(await page.look())[1] | {"now": ""}]
+        shown: list[Any] = [(await page.look())[1] | {"now": ""}]
         shown.append(await page._call("POST", "/answer", {"decision": "confirm", "held": 2300}))
         ends.append(await bank.outcome(decision["event"]))
         shown += [await page.look(), await page.press("confirm")]

@@ -22,6 +22,7 @@ from tests import servers
 from tests.gateway import bank
 from tests.notifiers import stage
 from tests.notifiers.sms_receiver import Receiver, pass_on
+from tests.patience import until
 
 PUSH = Path(__file__).resolve().parents[1] / "push"
 SECRETS: Mapping[str, bytes] = {"vapid": b"v" * 32, "sms-out": b"o" * 32, "sms-in": b"i" * 32}
@@ -228,12 +229,21 @@ class Sms:
         await self.pass_on({"text": text})
 
     async def pass_on(self, said: dict[str, Any], name: str = "") -> tuple[int, Any]:
-        """Pass on what a telephone sent, or that something was delivered."""
+        """Pass on what a telephone sent, or that something was delivered.
+
+        While nobody hears it is said again under the same name, as the bank's gateway does.
+        """
         self._numbers += 1
+        name = name or f"in-{self._numbers}"
         whole = {"channel": self.kind, "from": self.address, **said}
-        return await pass_on(
-            self._bank.url, SECRETS["sms-in"], name or f"in-{self._numbers}", whole
-        )
+
+        async def heard() -> tuple[int, Any] | None:
+            told = await pass_on(self._bank.url, SECRETS["sms-in"], name, whole)
+            return told if told[0] != 503 else None
+
+        found = await until(heard, "somebody who hears")
+        assert found is not None
+        return found
 
     async def post_raw(self, body: bytes, headers: Mapping[str, str]) -> int:
         """Call our gateway with these very bytes; gives the status."""

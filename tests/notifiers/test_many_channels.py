@@ -43,10 +43,14 @@ class Scene:
         self.flow = flow
 
     async def pushed(self, *what: str) -> None:
-        """Wait until just this has been pushed: `ask CHALLENGE` and the like, in order."""
+        """Wait until just this was pushed of questions: `ask CHALLENGE` and the like, in order.
+
+        What is told of a binding comes in between, whenever it comes.
+        """
 
         async def there() -> bool:
-            return await self.push.arrived() == list(what)
+            arrived = await self.push.arrived()
+            return [one for one in arrived if not one.startswith("notice ")] == list(what)
 
         await self.flow.until(there)
 
