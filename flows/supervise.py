@@ -24,7 +24,7 @@ from typing import Any
 import redis
 
 from flows.errors import NotReady
-from flows.live import next_generation, wall_us
+from flows.live import next_generation
 from flows.redis_server import free_port
 from flows.spare import Call, called, spawn_spare
 from risk import names
@@ -84,8 +84,10 @@ class Supervisor:
     _waiting: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
     _generation: int = 0
     _watched_since: float = 0.0
-    _spawned_ms: int = 0
-    _beats_due: float = 0.0
+    _spawned: float = 0.0
+    _looked: float = 0.0  # when the beats were last looked at
+    _beats: dict[int, bytes | None] = field(default_factory=dict)  # as they were seen then
+    _quiet: dict[int, float] = field(default_factory=dict)  # seconds; empty before the first beat
     _unsaid: dict[str, Any] = field(default_factory=dict)
     _run_is_old: bool = False
 
@@ -98,7 +100,9 @@ class Supervisor:
 
     def add_flow(self) -> None:
         """Start the flow as one cluster of a new generation."""
-        self._generation = next_generation(self.connect())
+        client = self.connect()
+        self._generation = next_generation(client)
+        self._beats, self._quiet = _beats_of(client, self.flow_processes), {}
         addresses = [f"127.0.0.1:{free_port()}" for _ in range(self.flow_processes)]
         self.flows = []
         cluster = ";".join(addresses) if len(addresses) > 1 else ""
@@ -107,8 +111,7 @@ class Supervisor:
             part = Part(f"flow-{number}", start)
             self.flows.append(part)
             self._try_to_start(part)
-        self._watched_since = time.monotonic()
-        self._spawned_ms = wall_us() // 1000
+        self._watched_since = self._spawned = self._looked = time.monotonic()
 
     def _flow(self, call: Call) -> "subprocess.Popen[bytes]":
         """A flow process: a spare that is called, or a new one."""
@@ -215,19 +218,30 @@ class Supervisor:
             log.warning("%s can't be started: %s", part.name, wrong)
 
     def _silent(self, now: float) -> bool:
-        if now - self._watched_since < max(self.silence_seconds, 10.0) or now < self._beats_due:
+        """Whether a process of the flow tells nothing any more.
+
+        What counts is that its beat changes, not what it says: the wall clock may step. Nor does
+        the time count in which nobody looked, the machine being busy or asleep.
+        """
+        if now < self._looked + _BEATS_EVERY_SECONDS:
             return False
-        self._beats_due = now + _BEATS_EVERY_SECONDS
+        passed = min(now - self._looked, 2 * _BEATS_EVERY_SECONDS)
+        self._looked = now
         try:
-            beats: Any = self.connect().hgetall(names.FLOW_BEAT)
+            told = _beats_of(self.connect(), self.flow_processes)
         except redis.RedisError:
             self._watched_since = now
             return False
-        now_ms = wall_us() // 1000
-        told = [int(beats.get(str(n).encode(), b"0")) for n in range(self.flow_processes)]
-        if min(told) < self._spawned_ms:
-            return now_ms - self._spawned_ms > _FIRST_BEAT_SECONDS * 1000
-        return min(told) < now_ms - self.silence_seconds * 1000
+        for number, beat in told.items():
+            if beat != self._beats[number]:
+                self._beats[number], self._quiet[number] = beat, 0.0
+            elif number in self._quiet:
+                self._quiet[number] += passed
+        if now - self._watched_since < max(self.silence_seconds, 10.0):
+            return False
+        if len(self._quiet) < self.flow_processes:
+            return now - self._spawned > _FIRST_BEAT_SECONDS
+        return max(self._quiet.values()) > self.silence_seconds
 
     def _restart_flow(self, why: str, now: float) -> None:
         first = self.flows[0]
@@ -277,6 +291,11 @@ class Supervisor:
                 except subprocess.TimeoutExpired:
                     log.warning("%s did not drain in time; killed", part.name)
                     self._kill(part)
+
+
+def _beats_of(client: "redis.Redis", processes: int) -> dict[int, bytes | None]:
+    told: Any = client.hmget(names.FLOW_BEAT, [str(number) for number in range(processes)])
+    return dict(enumerate(told))
 
 
 def until(what: str, ready: Callable[[], bool], watch: Callable[[], None], seconds: float) -> None:

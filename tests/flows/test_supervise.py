@@ -190,8 +190,8 @@ def test_a_flow_that_fell_silent_is_started_again(
 def test_a_flow_that_has_just_started_may_be_silent_for_a_while(
     supervisor: Supervisor, client: "redis.Redis"
 ) -> None:
-    supervisor.add_flow()
     client.hset(names.FLOW_BEAT, mapping={"0": 1, "1": 1})  # of the one before it
+    supervisor.add_flow()
     _started_ago(supervisor, supervise._FIRST_BEAT_SECONDS / 2)
     supervisor.watch()
     assert client.get(names.GENERATION) == b"2"
@@ -201,18 +201,43 @@ def test_a_flow_that_has_just_started_may_be_silent_for_a_while(
 
 def _started_ago(supervisor: Supervisor, seconds: float) -> None:
     supervisor._watched_since -= seconds
-    supervisor._spawned_ms -= int(seconds * 1000)
+    supervisor._spawned -= seconds
 
 
-def test_a_flow_that_beats_is_left_alone(supervisor: Supervisor, client: "redis.Redis") -> None:
+@pytest.mark.parametrize("step_ms", [250, -3_600_000, 3_600_000])
+def test_a_flow_that_beats_is_left_alone_however_the_clock_steps(
+    supervisor: Supervisor, client: "redis.Redis", step_ms: int
+) -> None:
+    supervisor.silence_seconds = 0.5
     supervisor.add_flow()
     _started_ago(supervisor, 60)
-    now_ms = wall_us() // 1000 + 60_000
-    client.hset(names.FLOW_BEAT, mapping={"0": now_ms, "1": now_ms})
     before = [part.process for part in supervisor.flows]
-    for _ in range(5):
-        supervisor.watch()
+    beat_ms, looks = wall_us() // 1000, 0
+
+    def beaten() -> bool:
+        nonlocal beat_ms, looks
+        looks, beat_ms = looks + 1, beat_ms + step_ms
+        client.hset(names.FLOW_BEAT, mapping={"0": beat_ms, "1": beat_ms})
+        return looks > 150
+
+    _watch_until(supervisor, beaten)
     assert [part.process for part in supervisor.flows] == before
+
+
+def test_time_in_which_nobody_looked_is_no_silence(
+    supervisor: Supervisor, client: "redis.Redis"
+) -> None:
+    """The machine slept, and the flow with it: it gets the time to beat again."""
+    supervisor.add_flow()
+    _started_ago(supervisor, 60)
+    client.hset(names.FLOW_BEAT, mapping={"0": 1, "1": 1})
+    supervisor._looked -= 60
+    supervisor.watch()
+    before = [part.process for part in supervisor.flows]
+    supervisor._looked -= 60
+    supervisor.watch()
+    assert [part.process for part in supervisor.flows] == before
+    _watch_until(supervisor, lambda: client.get(names.GENERATION) == b"3")
 
 
 def test_while_redis_is_away_nobody_is_called_silent(
