@@ -7,10 +7,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from config.settings import Settings
-from flows.assemble import read_rule_set
+from flows.assemble import known_names, read_rule_set
 from flows.catalogue import read_catalogue
 from flows.cli import app
 from flows.errors import BadSettings
+from flows.judgement import fresh, keep, point
 from flows.rule_tests import run_tests
 from risk.rules import BadRules, read_rules, vocabulary
 
@@ -140,6 +141,7 @@ BAD_TESTS = [
     ({"hit": 1, "values": {}}, "needed true or false in 'hit', got 1"),
     ({"hit": True}, "needed either 'events' or 'values'"),
     ({"hit": True, "values": {"scroe": 1}}, "needed a known name in 'values', got 'scroe'"),
+    ({"hit": True, "values": {"factor.x": 1}}, "needed a known name in 'values', got 'factor.x'"),
     ({"hit": True, "events": [{"at": "soon"}]}, "needed a span such as 5m, 2h or 1d, got 'soon'"),
     ({"hit": True, "events": [{"when": "1h"}]}, "needed one of type, .*, got 'when'"),
     ({"hit": True, "events": [{"times": 0}]}, "needed 'times' from 1 to 1000, got 0"),
@@ -155,3 +157,29 @@ def test_a_test_that_cannot_be_read_is_refused_by_name(test: object, told: str) 
     rules = read_rules({"version": 2, "rules": [{**row, "action": "tag odd"}]}, vocabulary(()))
     with pytest.raises(BadRules, match=f"rule mine: test 1: {told}"):
         list(run_tests(rules, "CNY", read_catalogue()))
+
+
+def test_a_test_may_give_the_models_factors(tmp_path: Path) -> None:
+    when = GOOD.replace("event.is_night", "factor.customer.new_payee >= 0.5")
+    tests = """\
+  - {name: for fraud, values: {event.kind: cash, event.amount: "3000.00",
+     factor.customer.new_payee: 0.5}, hit: true}
+  - {name: none of the greatest, values: {event.kind: cash, event.amount: "3000.00"}, hit: false}
+"""
+    file = _file(tmp_path, when[: when.index("  - name")] + tests)
+    said = _ringback("rules", "test", file)
+    assert "2 of 2 tests passed." in said.stdout, said.stdout
+
+
+def test_the_house_in_var_is_meant_where_one_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = json.loads(_ringback("rules", "list", "--json").stdout)
+    rules = read_rule_set(Settings())
+    document = {**json.loads(rules.document), "rules": []}
+    made = fresh(document, known_names(Settings()))
+    keep(Path("var"), made)
+    point(Path("var"), made.sha256)
+    assert json.loads(_ringback("rules", "list", "--json").stdout) == []
+    assert shipped
