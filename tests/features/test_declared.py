@@ -177,7 +177,9 @@ def _busy(chance: random.Random) -> Step:
             ["transaction"] * 4 + ["login/success", "login/failure", "account_change/phone"]
         ),
         amount=chance.randrange(100_000),
-        names=tuple(chance.choice([None, 0, 0, 1, 2, 3][: 5 if at else 6]) for at in range(11)),
+        names=tuple(
+            chance.choice([None, 0, 0, 1, 2, 3][: 5 if at else 6]) for at in range(len(NAMED))
+        ),
         label=(chance.randrange(9), True, "chargeback", 0) if chance.random() < 0.1 else None,
         stored=chance.random() < 0.1,
     )
