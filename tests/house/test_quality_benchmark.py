@@ -59,6 +59,7 @@ def _run(found: float, by_amount: float, by_trees: float) -> dict[str, Any]:
         "trees_offline": told(by_trees),
         "far_logins_flagged": 1.0,
         "value_stopped": 0.5,
+        "stories_found": 0.5,
         "stories_with_nothing_lost": 0.5,
     }
 
