@@ -50,7 +50,6 @@ OPTIONAL = ("sig", "strength")
 
 #: What stands in a leaf as it is, except that an integer may be too large.
 _SCALARS = frozenset([str, int, bool, type(None)])
-_IN_ORDER_AND_RANGE = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER if orjson is not None else 0
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
 _YEARS = re.compile(r"(\d{1,4})y\Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -81,10 +80,11 @@ def decode(leaf: bytes) -> dict[str, Any]:
     if orjson is not None:
         try:
             found = orjson.loads(leaf)
+            spelling = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
             if (
                 type(found) is dict
                 and _is_plain(found.values())
-                and orjson.dumps(found, option=_IN_ORDER_AND_RANGE) == leaf
+                and orjson.dumps(found, option=spelling) == leaf
             ):
                 return found
         except (orjson.JSONDecodeError, orjson.JSONEncodeError):
