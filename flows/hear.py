@@ -150,6 +150,7 @@ class Hearing:
             "customer": spoken.customer,
             "say": say,
             "channel": entry.get("channel"),
+            "binding": (entry.get("binding") or {}).get("id"),
             "at": events.rfc3339(spoken.received_us),
         }
 

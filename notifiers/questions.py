@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from notifiers import ladder, rows
 from notifiers import outbox as box
 from notifiers.book import Asked, tie
@@ -123,7 +125,7 @@ class Questions:
         term.wake.set()
         if told:
             term.told(*told)
-        said = [one for entry, of in read if (one := self._notice(entry, of)) is not None]
+        said = [one for entry, of in read for one in await self._notice(entry, of)]
         if said:
             await term.write(lambda connection: rows.add_effects(connection, said))
             term.told(*said)
@@ -219,38 +221,59 @@ class Questions:
                 bound[kind] += " " + address
         return bound
 
-    def _notice(self, entry: str, fields: Mapping[str, Any] | None) -> Effect | None:
+    async def _notice(self, entry: str, fields: Mapping[str, Any] | None) -> list[Effect]:
         """`{"op": "notice", "id", "say"}`: the flow has something to say, such as `unsigned`.
 
         Gives what goes on record of it.
         """
         if fields is None or fields.get("op") != "notice" or fields.get("say") not in NOTICES:
-            return None
-        term = self._term
+            return []
+        term, effects = self._term, list[Effect]()
         asked = term.book.get(text_of(fields, "id"))
-        kind = self._tells(asked, text_of(fields, "channel")) if asked is not None else ""
-        if asked is None or not kind:
-            return None
+        if asked is None:
+            return []
         words, texts = self._words(asked, str(fields["say"])), term.wording.texts(asked.language)
-        address = asked.addresses[kind]
-        self._say(kind, entry, asked, words)
-        rid = f"{names.CHALLENGES}/{entry}/outreach.replied"
-        made = term.records.record(
-            "outreach.replied",
-            rid,
-            write_time(term.clock()),
-            {
-                "challenge": asked.ask.id,
-                "channel": kind,
-                "said": str(fields["say"]),
-                "template": {"id": texts.id, "version": texts.version, "sha256": texts.sha256},
-            },
-            ask=asked.ask if asked.is_open else None,
-            subject=asked.ask.customer,
-            actor=SERVICE,
-            personal={"text": words, "address": address},
-        )
-        return Effect(rid, (audit(made),))
+        for number, (kind, address) in enumerate(await self._places(asked, fields)):
+            self._say(kind, address, f"notice/{entry}/{number}", asked, words)
+            rid = f"{names.CHALLENGES}/{entry}/outreach.replied" + (f"/{number}" if number else "")
+            made = term.records.record(
+                "outreach.replied",
+                rid,
+                write_time(term.clock()),
+                {
+                    "challenge": asked.ask.id,
+                    "channel": kind,
+                    "said": str(fields["say"]),
+                    "template": {"id": texts.id, "version": texts.version, "sha256": texts.sha256},
+                },
+                ask=asked.ask if asked.is_open else None,
+                subject=asked.ask.customer,
+                actor=SERVICE,
+                personal={"text": words, "address": address},
+            )
+            effects.append(Effect(rid, (audit(made),)))
+        return effects
+
+    async def _places(self, asked: Asked, fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Where something is said: to who answered, and where it was asked if that is elsewhere.
+
+        A new address of a customer may be a stranger's: so the one that was asked hears of it too.
+        """
+        term, places = self._term, list[tuple[str, str]]()
+        kind, _, token = text_of(fields, "binding").partition("/")
+        if kind in SPOKEN and kind in term.channels:
+            try:
+                stored = read_object(await term.redis.get(names.customer(asked.ask.customer))) or {}
+            except (RedisError, OSError, TimeoutError):
+                stored = {}
+            for channel in stored.get("channels") or ():
+                mark = (text_of(channel, "kind"), text_of(channel, "token"))
+                if mark == (kind, token) and channel.get("verified"):
+                    places.append((kind, term.address(text_of(channel, "address"))))
+        shown = self._tells(asked, text_of(fields, "channel"))
+        if shown:
+            places.append((shown, asked.addresses[shown]))
+        return [one for one in dict.fromkeys(places) if one[1]]
 
     def _tells(self, asked: Asked, answered_by: str) -> str:
         """Where something is said: by which way it was answered, else by chat, else by text.
@@ -262,14 +285,14 @@ class Questions:
                 return kind
         return ""
 
-    def _say(self, kind: str, entry: str, asked: Asked, words: str) -> None:
-        channel, address = self._term.channels[kind], asked.addresses[kind]
+    def _say(self, kind: str, address: str, key: str, asked: Asked, words: str) -> None:
+        channel = self._term.channels[kind]
         say = getattr(channel, "say", None)
         if say is not None:
             say(address, address, words)
             return
         outgoing = Outgoing(
-            key=f"notice/{entry}",
+            key=key,
             challenge=asked.ask.id,
             kind="notice",
             address=address,

@@ -17,6 +17,7 @@ from tests.notifiers.test_inquiry import inquiry
 from tests.notifiers.test_reproduced import told_again
 from tests.notifiers.test_sealed import AMOUNT, PAYEE, shows
 
+SECOND = "+8613800138009"
 Story = Callable[[stage.Flow, Sms], Awaitable[None]]
 
 
@@ -94,6 +95,38 @@ def test_why_an_answer_was_not_taken_is_told_by_the_way_it_came(
         assert "95588" in told["text"]
         (record,) = await flow.until(lambda: flow.records("outreach.replied"))
         assert (record["body"]["channel"], record["body"]["said"]) == ("sms", say)
+
+    play(redis_url, tmp_path, Sms, story)
+
+
+def test_who_answered_elsewhere_is_told_there_and_where_it_was_asked(
+    redis_url: str, tmp_path: Path
+) -> None:
+    """A second telephone says yes too early: both hear why it did not count."""
+
+    async def story(flow: stage.Flow, sms: Sms) -> None:
+        token = stage.TOKENS.token("jid", SECOND)
+        young = {
+            "kind": "sms",
+            "address": stage.sealed(SECOND.encode(), b"address"),
+            "token": token,
+            "verified": True,
+        }
+        customer = await bind(flow, "sms")
+        kept = orjson.loads(await flow.redis.get(names.customer(customer)))
+        kept["channels"].append(young)
+        await flow.redis.set(names.customer(customer), orjson.dumps(kept))
+        ask = await flow.ask(customer)
+        assert (await texted(flow, sms, "ask"))["to"] == peers.TELEPHONE
+        notice = {"op": "notice", "id": ask["id"], "channel": "sms", "say": "fresh"}
+        for binding in (f"sms/{token}", "sms/jid_of_nobody", "web/"):
+            told = orjson.dumps({**notice, "binding": binding})
+            await flow.redis.xadd(names.CHALLENGES, {"challenge": told})
+        await texted(flow, sms, "notice", 4)
+        sent = [one for one in sms.receiver.sent.values() if one["type"] == "challenge.notice"]
+        assert sorted(one["to"] for one in sent) == sorted([SECOND] + 3 * [peers.TELEPHONE])
+        records = await flow.until(lambda: flow.records("outreach.replied"))
+        assert len({one["rid"] for one in records}) == len(records)
 
     play(redis_url, tmp_path, Sms, story)
 
