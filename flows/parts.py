@@ -1,6 +1,7 @@
 """How is each part built from the settings? One function a part; settings are read once, here."""
 
 import asyncio
+import gc
 import json
 import logging
 import signal
@@ -379,4 +380,7 @@ def notify(house: House, page: str) -> None:
         secret=lambda name: named_key(house.data, name),
         plans=plans_of(house),
     )
+    # What is loaded stays, and what a question makes goes by itself: look for cycles seldom.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     _until_signal(lambda stop: run_notifier(told, stop))

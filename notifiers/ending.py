@@ -38,5 +38,8 @@ async def first(tasks: "Iterable[asyncio.Task[Any]]") -> None:
         done, _ = await asyncio.wait(whole, return_when=asyncio.FIRST_COMPLETED)
     finally:
         await end(whole)
+    for task in whole:
+        if not task.cancelled():
+            task.exception()  # looked at, or it would be logged as one that nobody saw
     for task in done:
         task.result()
