@@ -8,6 +8,7 @@ A part that dies is started again at once, then with a growing pause. The flow's
 cluster: when one dies or is silent, all start again, as a new generation.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -35,6 +36,8 @@ _CALM_SECONDS = 10.0
 _DRAIN_SECONDS = 8.0
 _SPARE_AFTER_SECONDS = 2.0
 _BEATS_EVERY_SECONDS = 0.2  # silence is counted in seconds; a look costs Redis a command
+_BUSY_TIMES = 5  # so much longer may a flow be silent that works, or would if it had a core
+_BUSY_SHARE = 0.1
 _FIRST_BEAT_SECONDS = 45.0  # a busy machine is not helped by starting what is starting again
 
 
@@ -88,6 +91,7 @@ class Supervisor:
     _looked: float = 0.0  # when the beats were last looked at
     _beats: dict[int, bytes | None] = field(default_factory=dict)  # as they were seen then
     _quiet: dict[int, float] = field(default_factory=dict)  # seconds; empty before the first beat
+    _worked: dict[int, float] = field(default_factory=dict)  # seconds, as of the last beat
     _unsaid: dict[str, Any] = field(default_factory=dict)
     _run_is_old: bool = False
 
@@ -221,7 +225,8 @@ class Supervisor:
         """Whether a process of the flow tells nothing any more.
 
         What counts is that its beat changes, not what it says: the wall clock may step. Nor does
-        the time count in which nobody looked, the machine being busy or asleep.
+        the time count in which nobody looked, the machine being busy or asleep. A flow that works,
+        or waits for a core to work on, is given longer: a restart would make it slower still.
         """
         if now < self._looked + _BEATS_EVERY_SECONDS:
             return False
@@ -235,13 +240,20 @@ class Supervisor:
         for number, beat in told.items():
             if beat != self._beats[number]:
                 self._beats[number], self._quiet[number] = beat, 0.0
+                self._worked[number] = _worked(self.flows[number])
             elif number in self._quiet:
                 self._quiet[number] += passed
         if now - self._watched_since < max(self.silence_seconds, 10.0):
             return False
         if len(self._quiet) < self.flow_processes:
             return now - self._spawned > _FIRST_BEAT_SECONDS
-        return max(self._quiet.values()) > self.silence_seconds
+        return any(self._is_silent(number, quiet) for number, quiet in self._quiet.items())
+
+    def _is_silent(self, number: int, quiet: float) -> bool:
+        if quiet <= self.silence_seconds:
+            return False
+        worked = _worked(self.flows[number]) - self._worked[number]
+        return worked < _BUSY_SHARE * quiet or quiet > _BUSY_TIMES * self.silence_seconds
 
     def _restart_flow(self, why: str, now: float) -> None:
         first = self.flows[0]
@@ -291,6 +303,17 @@ class Supervisor:
                 except subprocess.TimeoutExpired:
                     log.warning("%s did not drain in time; killed", part.name)
                     self._kill(part)
+
+
+def _worked(part: Part) -> float:
+    """Seconds for which a part's threads had a core or were ready for one; 0 where none tells."""
+    total = 0
+    if part.process is not None:
+        for file in Path(f"/proc/{part.process.pid}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError, ValueError):
+                running, waiting, _ = map(int, file.read_text().split())
+                total += running + waiting
+    return total / 1e9
 
 
 def _beats_of(client: "redis.Redis", processes: int) -> dict[int, bytes | None]:

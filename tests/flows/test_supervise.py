@@ -240,6 +240,31 @@ def test_time_in_which_nobody_looked_is_no_silence(
     _watch_until(supervisor, lambda: client.get(names.GENERATION) == b"3")
 
 
+@pytest.mark.parametrize("works", [True, False])
+def test_a_flow_that_works_may_be_silent_for_longer_than_one_that_stands_still(
+    tmp_path: Path, client: "redis.Redis", monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    line = [sys.executable, "-S", "-c", "while True: pass"] if works else _WAITS
+    monkeypatch.setattr(supervise, "command", lambda *_: line)
+    supervisor = Supervisor(tmp_path, 1, 1.0, lambda: client)
+    try:
+        supervisor.add_flow()
+        _started_ago(supervisor, 60)
+        client.hset(names.FLOW_BEAT, "0", 1)
+        longest = 0.0
+
+        def restarted() -> bool:
+            nonlocal longest
+            longest = max(longest, supervisor._quiet.get(0, 0.0))
+            return client.get(names.GENERATION) == b"3"
+
+        _watch_until(supervisor, restarted)
+        assert longest > supervise._BUSY_TIMES - 1 if works else longest < 2
+    finally:
+        for part in supervisor.flows:
+            supervisor._kill(part)
+
+
 def test_while_redis_is_away_nobody_is_called_silent(
     supervisor: Supervisor, client: "redis.Redis"
 ) -> None:
