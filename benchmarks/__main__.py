@@ -27,6 +27,7 @@ from benchmarks import harness
 ALL = (
     "rules",
     "models",
+    "cost",
     "features",
     "overhead",
     "ledger",

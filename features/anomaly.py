@@ -67,44 +67,48 @@ class HalfSpaceTrees:
         self._read()
 
     def _read(self) -> None:
-        """Take over trees and masses as River has them."""
-        trees = self._trees
+        """Take over the trees as River has grown them: they keep their branches for good."""
         self._leaves: list[Node] = []
+        self._branches: list[Node] = []  # each after those below it
         places = {name: at for at, name in enumerate(RANGES)}
-        self._roots = [self._branch(tree, places) for tree in trees.trees]
-        self._mass: list[int] = [leaf.l_mass for leaf in self._leaves]
-        self._room: int = trees.window_size - trees.counter if trees.trees else 1
-        self._usual()
+        self._roots = [self._branch(tree, places) for tree in self._trees.trees]
+        self._turn()
 
     def _branch(self, node: Node, places: Mapping[str, int]) -> Node:
         if not hasattr(node, "children"):
             self._leaves.append(node)
             return len(self._leaves) - 1
         below, above = (self._branch(child, places) for child in node.children)
+        self._branches.append(node)
         return places[node.feature], node.threshold, below, above
 
-    def _usual(self) -> None:
-        """What each leaf says, by the last full window; nothing before there is one."""
+    def _turn(self) -> None:
+        """Take over the masses, and what each leaf says by the last full window, if any."""
+        trees = self._trees
+        self._mass: list[int] = [leaf.l_mass for leaf in self._leaves]
+        self._room: int = trees.window_size - trees.counter if trees.trees else 1
         self._said: list[float] = []
-        for tree in self._trees.trees if self._trees.trees and self._trees.trees[0].r_mass else ():
-            self._say(tree, 0.0, 1, self._trees.size_limit, ended=False)
+        for tree in trees.trees if trees.trees and trees.trees[0].r_mass else ():
+            self._say(tree, 0.0, 0, trees.size_limit)
 
-    def _say(self, node: Node, score: float, weight: int, least: float, *, ended: bool) -> None:
+    def _say(self, node: Node, score: float, depth: int, least: float) -> None:
         """Mass times 2 ** depth from the root to each leaf, or to where there is too little."""
-        if not ended:
-            score += node.r_mass * weight
-        if not hasattr(node, "children"):
+        score += node.r_mass * 2**depth
+        if depth == _HEIGHT:
             self._said.append(score)
-            return
-        for child in node.children:
-            self._say(child, score, 2 * weight, least, ended=ended or node.r_mass < least)
+        elif node.r_mass < least:
+            self._said += [score] * 2 ** (_HEIGHT - depth)
+        else:
+            for child in node.children:
+                self._say(child, score, depth + 1, least)
 
     def _write(self) -> None:
         """Give the masses back to River's trees."""
         for leaf, mass in zip(self._leaves, self._mass, strict=True):
             leaf.l_mass = mass
-        for tree in self._trees.trees:
-            _weigh(tree)
+        for branch in self._branches:
+            below, above = branch.children
+            branch.l_mass = below.l_mass + above.l_mass
         if self._roots:
             self._trees.counter = self._trees.window_size - self._room
 
@@ -159,7 +163,10 @@ class HalfSpaceTrees:
         self._room = 1
         self._write()
         self._trees.learn_one(dict(zip(RANGES, scaled, strict=True)))  # type: ignore[no-untyped-call]  # River's
-        self._read()
+        if self._roots:
+            self._turn()
+        else:
+            self._read()
         return said
 
     def dump(self) -> bytes:
@@ -176,12 +183,3 @@ class HalfSpaceTrees:
         trees.seen, trees._trees = pickle.loads(stored[4:])  # noqa: S301  named by its hash
         trees._read()
         return trees
-
-
-def _weigh(node: Node) -> int:
-    """The mass of a branch is that of its leaves."""
-    if hasattr(node, "children"):
-        below, above = node.children
-        node.l_mass = _weigh(below) + _weigh(above)
-    mass: int = node.l_mass
-    return mass
