@@ -263,9 +263,10 @@ class Questions:
         kind, _, token = text_of(fields, "binding").partition("/")
         if kind in SPOKEN and kind in term.channels:
             try:
-                stored = read_object(await term.redis.get(names.customer(asked.ask.customer))) or {}
+                raw: Any = await term.redis.get(names.customer(asked.ask.customer))
             except (RedisError, OSError, TimeoutError):
-                stored = {}
+                raw = None
+            stored = read_object(raw) or {}
             for channel in stored.get("channels") or ():
                 mark = (text_of(channel, "kind"), text_of(channel, "token"))
                 if mark == (kind, token) and channel.get("verified"):
