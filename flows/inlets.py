@@ -25,6 +25,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from features.moment import LATENESS
 from flows.scored import Scoreds
 from flows.walk import Appointed, Described, HeardUntil, Spoken, Values
+from flows.worker_thread import hold_state
 from risk import events, money, names
 from risk.events import Moment
 from risk.labels import Known
@@ -360,6 +361,7 @@ class RedisInlet(FixedPartitionedSource[Any, Any]):
         return [*events_parts, "labels", "answers", "models"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _Part:
+        hold_state()
         if for_part == "labels":
             return LabelsPart(self, resume_state)
         if for_part == "answers":

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 import redis
-from bytewax._bytewax import cluster_main, init_db_dir
+from bytewax._bytewax import cluster_main, init_db_dir, run_main
 from bytewax.recovery import RecoveryConfig
 
 from config.settings import BadConfig, Settings
@@ -266,14 +266,14 @@ def run_flow(
     _Beat(wait(redis_url), inlet, place.process).start()
     _watch(bench, wait(redis_url), data, known)
     log.info("flow %s of generation %s walks", place.process, generation)
-    cluster_main(  # type: ignore[no-untyped-call]  # Bytewax ships its stubs without types
-        flow,
-        list(place.addresses) or None,
-        place.process,
-        epoch_interval=timedelta(seconds=settings.engine.epoch_seconds),
-        recovery_config=RecoveryConfig(recovery),  # type: ignore[no-untyped-call]  # the same
-        worker_count_per_proc=1,
-    )
+    epoch = timedelta(seconds=settings.engine.epoch_seconds)
+    cut = RecoveryConfig(recovery)  # type: ignore[no-untyped-call]  # Bytewax ships its stubs without types
+    if place.addresses:
+        cluster_main(
+            flow, list(place.addresses), place.process, epoch_interval=epoch, recovery_config=cut
+        )  # type: ignore[no-untyped-call]  # the same
+    else:  # as bytewax.run does: in this thread, and no second one that only looks at it
+        run_main(flow, epoch_interval=epoch, recovery_config=cut)  # type: ignore[no-untyped-call]  # the same
 
 
 def _at_the_clock(moment: Moment | None) -> int:
