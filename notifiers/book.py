@@ -51,10 +51,12 @@ class Book:
     def __init__(self) -> None:
         self._by_id: dict[str, Asked] = {}
         self._by_customer: dict[str, list[str]] = {}
+        self._open: dict[str, list[Asked]] = {}  # by customer; what closed leaves when looked at
 
     def add(self, asked: Asked) -> None:
         if asked.ask.id not in self._by_id:
             self._by_customer.setdefault(asked.ask.customer, []).append(asked.ask.id)
+            self._open.setdefault(asked.ask.customer, []).append(asked)
         self._by_id[asked.ask.id] = asked
 
     def get(self, challenge: str) -> Asked | None:
@@ -66,7 +68,12 @@ class Book:
 
     def open_of(self, customer: str) -> list[Asked]:
         """Give a customer's open questions, oldest first."""
-        return [asked for asked in self.of(customer) if asked.is_open]
+        found = [asked for asked in self._open.get(customer, ()) if asked.is_open]
+        if found:
+            self._open[customer] = found
+        else:
+            self._open.pop(customer, None)
+        return list(found)
 
     def held_of(self, customer: str) -> list[Asked]:
         """Give those of them on which a payment waits, oldest first: no inquiries."""

@@ -92,9 +92,14 @@ class Questions:
         closings = [c for _, fields in read if (c := _closing(fields)) is not None]
         customers, mark = await self._look_up(asks, closings)
         fresh: dict[str, Fresh] = {}
+        codes: dict[str, set[str]] = {}
         for ask in asks:
             if term.book.get(ask.id) is None and ask.id not in fresh:
-                fresh[ask.id] = self._prepare(ask, customers.get(ask.customer, {}), mark, fresh)
+                if ask.customer not in codes:
+                    codes[ask.customer] = {one.code for one in term.book.open_of(ask.customer)}
+                taken = codes[ask.customer]
+                fresh[ask.id] = self._prepare(ask, customers.get(ask.customer, {}), mark, taken)
+                taken.add(fresh[ask.id][1].code)
         last, now, at = read[-1][0], term.now(), write_time(term.clock())
 
         skipped = {one: self._skipped(asked, at) for one, (_, asked) in fresh.items()}
@@ -151,14 +156,10 @@ class Questions:
         mark = box.order(newest[0][0].decode()) if newest else ""
         return customers, mark
 
-    def _prepare(
-        self, ask: Ask, customer: Mapping[str, Any], mark: str, fresh: Mapping[str, Fresh]
-    ) -> Fresh:
+    def _prepare(self, ask: Ask, customer: Mapping[str, Any], mark: str, taken: set[str]) -> Fresh:
         term = self._term
         payee = term.payee(ask)
-        open_now = term.book.open_of(ask.customer)
-        open_now += [asked for _, asked in fresh.values() if asked.ask.customer == ask.customer]
-        draw, code, digest = tie(term.answer_key, ask, payee, {one.code for one in open_now})
+        draw, code, digest = tie(term.answer_key, ask, payee, taken)
         language = text_of(customer, "language") or DEFAULT_LANGUAGE
         zone = text_of(customer, "zone") or "UTC"
         bound = self._bound(customer)
