@@ -21,7 +21,7 @@ from bytewax.recovery import RecoveryConfig
 from flows import assemble
 from flows.effects import Note, RedisEffects
 from flows.errors import FlowError
-from flows.files import FileInlet
+from flows.file_inlet import FileInlet
 from flows.fraud import fraud
 from flows.lessons import Lessons
 from flows.live import lay_cut, next_generation, settle_layout, settled, wall_us

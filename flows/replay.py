@@ -25,17 +25,8 @@ from flows import assemble
 from flows.columns import Columns
 from flows.effects import PlainEffects
 from flows.errors import BadSettings, FlowError
-from flows.files import (
-    Answers,
-    Fact,
-    FileInlet,
-    Truth,
-    handbook,
-    labelled,
-    mapped,
-    ndjson,
-    read_truth,
-)
+from flows.file_inlet import Answers, FileInlet
+from flows.files import Fact, Truth, handbook, labelled, mapped, ndjson, read_truth
 from flows.fraud import fraud
 from flows.inquire import Seeks
 from flows.judge import GRACE_US, Decided, JudgeShard, Judging
