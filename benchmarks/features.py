@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -25,6 +24,7 @@ from river import stats, utils
 from benchmarks import harness
 from benchmarks.floors.deques import Deques
 from benchmarks.harness import Given, Result
+from benchmarks.payment import Payment
 from features import asks
 from features.catalogue import catalogue
 from features.declared import declare
@@ -40,7 +40,7 @@ KEYS = ("customer", "payee", "device")
 START = 1_700_000_000 * SECOND
 
 Rolling = Any  # TimeRolling passes on whatever it wraps
-Step = Callable[["Payment"], list[float]]
+Step = Callable[[Payment], list[float]]
 
 #: One payment a key; the script of a bank that keeps its windows in Redis.
 SCRIPT = """
@@ -62,31 +62,6 @@ for k = 1, #KEYS do
 end
 return out
 """
-
-
-@dataclass(slots=True)
-class Payment:
-    """An event as the features know it."""
-
-    id: str
-    time_us: int
-    amount_base: int
-    customer: str
-    payee: str
-    device: str
-    type: str = "transaction"
-    ip: str | None = None
-    country: str | None = None
-    lat: float | None = None
-    lon: float | None = None
-    result: str | None = None
-    change: str | None = None
-    card: str | None = None
-    terminal: str | None = None
-    kind: str | None = None
-    channel: str | None = None
-    session: str | None = None
-    payee_country: str | None = None
 
 
 def payments(count: int) -> list[Payment]:
@@ -157,7 +132,7 @@ def floor() -> Step:
     """Hand-written deques."""
     deques = Deques(tuple(span(window) for window in WINDOWS))
     return lambda event: deques.step(
-        (event.customer, event.payee, "/" + event.device), event.time_us, event.amount_base
+        (event.customer, event.payee, f"/{event.device}"), event.time_us, event.amount_base
     )
 
 
@@ -169,7 +144,7 @@ def river() -> Step:
     def step(event: Payment) -> list[float]:
         out: list[float] = []
         when = dt.datetime.fromtimestamp(event.time_us / SECOND, tz=dt.UTC).replace(tzinfo=None)
-        for entity in (event.customer, event.payee, "/" + event.device):
+        for entity in (event.customer, event.payee, f"/{event.device}"):
             windows = held.get(entity)
             if windows is None:
                 windows = held[entity] = [
@@ -210,7 +185,7 @@ def sorted_sets() -> Iterator[Step]:
 
             def step(event: Payment) -> list[float]:
                 member = f"{event.id}:{event.amount_base}"
-                keys = [event.customer, event.payee, "/" + event.device]
+                keys = [event.customer, event.payee, f"/{event.device}"]
                 found = script(keys=keys, args=[event.time_us, member, "", *spans])
                 out: list[float] = []
                 for at in range(0, len(found), 2):

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from benchmarks.payment import Payment
 from features import quality, surface
 from features.catalogue import DESCRIBERS
 from features.describer import Profile
@@ -31,31 +32,6 @@ from features.models import BY_ID, champion
 from features.moment import DAY, SECOND, Value
 
 START_S = int(datetime(2018, 4, 1, tzinfo=UTC).timestamp())
-
-
-@dataclass(slots=True)
-class Payment:
-    """A payment as the features know it."""
-
-    id: str
-    time_us: int
-    amount_base: int
-    customer: str
-    payee: str
-    type: str = "transaction"
-    device: str | None = None
-    ip: str | None = None
-    country: str | None = None
-    lat: float | None = None
-    lon: float | None = None
-    result: str | None = None
-    change: str | None = None
-    card: str | None = None
-    terminal: str | None = None
-    kind: str | None = None
-    channel: str | None = None
-    session: str | None = None
-    payee_country: str | None = None
 
 
 @dataclass(slots=True)
