@@ -84,9 +84,7 @@ def test_an_expression_that_cannot_act_is_refused_where_it_stands(text: str, tol
 
 
 def test_a_hit_is_no_number_to_compare() -> None:
-    with pytest.raises(
-        BadExpression, match=r"needed hit\.a or !hit\.a alone, got hit\.a =="
-    ):
+    with pytest.raises(BadExpression, match=r"needed hit\.a or !hit\.a alone, got hit\.a =="):
         _tree("hit.a == hit.b", earlier=("a", "b"))
 
 
