@@ -95,7 +95,6 @@ class XmppChannel:
         self._pinging = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._replied: dict[str, list[float]] = {}
-        self._greeted: set[str] = set()
         self._came: dict[str, float] = {}
         self.room: Callable[[ET.Element], None] | None = None
         self.on_session: Callable[[], None] | None = None
@@ -114,9 +113,10 @@ class XmppChannel:
         return stream is not None and stream.buffered() < LONGEST_BUFFER
 
     def write(self, outgoing: Outgoing) -> None:
-        if outgoing.kind == "ask" and outgoing.address not in self._greeted:
-            self._greeted.add(outgoing.address)  # else the client says that the bank is offline
-            self.send(self._presence(outgoing.address))
+        who = stanzas.bare(outgoing.address)
+        if outgoing.kind == "ask" and who not in self._came:  # else it says: the bank is offline
+            self._comes(who)
+            self.send(self._presence(who))
         self.send(stanzas.message(outgoing, self._address.full, self._address.full))
         self.prove(outgoing.key)
 
@@ -152,7 +152,6 @@ class XmppChannel:
     def _begin(self, stream: "_Stream") -> None:
         self._session += 1
         self._unproved, self._asked = [], None
-        self._greeted = set()
         self._came = {}
         self._last_ping = time.monotonic()
         self._stream = stream

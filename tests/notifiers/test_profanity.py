@@ -207,3 +207,25 @@ def test_after_an_outage_profanity_shows_each_question_once(
                 assert screen.count("Reply YES") == 5
 
     play(tmp_path, story, rows=90)
+
+
+def test_profanity_hears_once_that_the_bank_is_there(
+    redis_url: str, prosody: Prosody, tmp_path: Path
+) -> None:
+    async def story(terminal: Terminal) -> None:
+        settings = stage.settings_for(redis_url, tmp_path / "data", xmpp=prosody.settings.address())
+        async with stage.Flow(redis_url) as flow, stage.notifier(settings):
+            await flow.until(lambda: ready(flow))
+            await terminal.log_in("ann", prosody.settings.client_port)
+            screen = await terminal.until(lambda screen: "(bank) is online" in screen)
+            await flow.ask(await flow.bind("ann"))
+            await terminal.see_bank("Reply YES")
+            await terminal.type("/win 1")
+            screen = await terminal.until(lambda screen: "logged in successfully" in screen)
+            assert screen.count("(bank) is online") == 1, screen
+
+    async def ready(flow: stage.Flow) -> bool:
+        raw = await flow.redis.hget("rb:channels", "xmpp")
+        return raw is not None and bool(orjson.loads(raw)["ready"])
+
+    play(tmp_path, story)
