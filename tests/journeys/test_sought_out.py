@@ -61,11 +61,7 @@ def test_after_a_denial_another_customer_of_the_payee_is_asked_and_says_no(
 
             # Clara is asked about her own payment, and told nothing of Boris.
             inquiry = await clara.wait_for(lambda m: m.challenge.startswith("iq_"))
-            assert (
-                "1: a transfer of 20.00 CNY to \N{LEFT DOUBLE QUOTATION MARK}ACME Trading"
-                in (inquiry.body)
-                or "20.00 CNY" in inquiry.body
-            )
+            assert "1: a transfer of 20.00 CNY to" in inquiry.body
             assert "ACME Trading" in inquiry.body
             assert "nothing is held" in inquiry.body
             assert "oris" not in inquiry.body
