@@ -19,12 +19,13 @@ from bytewax._bytewax import run_main
 from bytewax.recovery import RecoveryConfig
 
 from flows import assemble
+from flows.clock import wall_us
 from flows.effects import Note, RedisEffects
 from flows.errors import FlowError
 from flows.file_inlet import FileInlet
 from flows.fraud import fraud
 from flows.lessons import Lessons
-from flows.live import lay_cut, next_generation, settle_layout, settled, wall_us
+from flows.live import lay_cut, next_generation, settle_layout, settled
 from flows.outlet import Watch
 from flows.parts import House, edge_of
 from flows.records import Recorder

@@ -12,8 +12,8 @@ import redis
 from config.settings import HERE, BadConfig
 from flows import assemble
 from flows.changes import Changes
+from flows.clock import wall_us
 from flows.errors import BadSettings, Unregistered
-from flows.live import wall_us
 from flows.parts import House, check_channels
 from flows.records import Recorder
 from flows.redis_server import weaknesses

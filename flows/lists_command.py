@@ -67,7 +67,7 @@ def token_of(house: Any, kind: str, value: str) -> str:
 def write(house: Any, person: Any, changes: Iterable[Mapping[str, Any]]) -> int:
     """Check and write changes, each on record with its effect; gives how many."""
     from flows.assemble import read_rule_set
-    from flows.live import wall_us
+    from flows.clock import wall_us
     from flows.records import Recorder
     from flows.redis_server import wait
     from gateway.lists import SCRIPT
@@ -100,7 +100,7 @@ def _signed(change: Mapping[str, Any]) -> str:
 
 
 def _one(data: Path, by: str, key: Path | None, change: dict[str, Any], until: str | None) -> None:
-    from flows.live import wall_us
+    from flows.clock import wall_us
     from flows.parts import open_house
     from flows.staff import person
 
@@ -152,7 +152,7 @@ def import_file(
     key: Key = None,
 ) -> None:
     """Put every row of a CSV file on a list: all of them, or none."""
-    from flows.live import wall_us
+    from flows.clock import wall_us
     from flows.parts import open_house
     from flows.staff import person
 
@@ -183,8 +183,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Who stands on a list, with reason, end and whose word it is."""
+    from flows.clock import wall_us
     from flows.judgement import read_lists
-    from flows.live import wall_us
     from flows.parts import open_house
     from flows.redis_server import wait
     from risk.events import rfc3339

@@ -24,6 +24,7 @@ from features.catalogue import Catalogue
 from flows import assemble
 from flows.catalogue import settle_catalogue
 from flows.changes import BadChange, Changes
+from flows.clock import wall_us
 from flows.effects import Note, RedisEffects
 from flows.errors import BadSettings
 from flows.fraud import fraud
@@ -58,11 +59,6 @@ class Place:
 
     process: int = 0
     addresses: tuple[str, ...] = ()
-
-
-def wall_us() -> int:
-    """The wall clock in microseconds since 1970."""
-    return time.time_ns() // 1000
 
 
 def settle_layout(client: "redis.Redis", settings: Settings) -> None:

@@ -21,9 +21,9 @@ import redis
 from config.cards import Card, same_person
 from features.prequential import Figures, figures, means
 from flows.assemble import registry_of
+from flows.clock import wall_us
 from flows.errors import FlowError
 from flows.lessons import kept_lessons
-from flows.live import wall_us
 from flows.parts import House
 from flows.registry import Registry
 from flows.staff import Person

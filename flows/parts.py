@@ -89,7 +89,7 @@ def beside(house: House) -> None:
     """Run the models that are off the path, until SIGTERM."""
     from flows.assemble import registry_of
     from flows.beside import Beside, follow
-    from flows.live import wall_us
+    from flows.clock import wall_us
     from flows.redis_server import wait
     from flows.scored import SqliteScoreds
 
@@ -232,7 +232,7 @@ def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
     """Run one gateway; ``<data>/run.json`` learns its address through the supervisor."""
     from features.explain import in_words
     from flows.assemble import read_rule_set
-    from flows.live import wall_us
+    from flows.clock import wall_us
     from gateway.app import serve
     from gateway.ports import GatewayPorts, GatewaySettings
 

@@ -20,8 +20,8 @@ import redis
 from audit import read
 from audit.errors import NotInLedger
 from audit.redis_inlet import parse_id
+from flows.clock import wall_us
 from flows.errors import FlowError
-from flows.live import wall_us
 from flows.parts import House, open_house
 from risk import names
 from risk.events import rfc3339

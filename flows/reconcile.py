@@ -27,7 +27,7 @@ from audit import read
 from audit.errors import EvidenceMalformed
 from audit.export import bundle_records, verify_bundle
 from audit.redis_inlet import parse_id
-from flows.live import wall_us
+from flows.clock import wall_us
 from flows.parts import House
 from flows.redis_server import wait
 from risk import names

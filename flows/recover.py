@@ -20,8 +20,8 @@ from audit.errors import KeyMissing, RedisBehindLedger
 from audit.redis_inlet import parse_id
 from flows.assemble import read_rule_set
 from flows.case_replay import configured
+from flows.clock import wall_us
 from flows.due import Due
-from flows.live import wall_us
 from flows.parts import House
 from flows.records import FLOW
 from flows.recover_bindings import bindings_back

@@ -36,8 +36,8 @@ from audit import read
 from audit.errors import AuditError
 from audit.tiles import write_atomically
 from audit.verify import BROKEN, Report, verify_ledger
+from flows.clock import wall_us
 from flows.errors import FlowError
-from flows.live import wall_us
 from flows.parts import House, open_house
 from risk import names
 from risk.events import rfc3339

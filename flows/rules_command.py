@@ -189,7 +189,7 @@ def changes_of(data: Path) -> Any:
     """The changes of a running house."""
     from flows.assemble import known_names
     from flows.changes import Changes
-    from flows.live import wall_us
+    from flows.clock import wall_us
     from flows.parts import open_house
     from flows.records import Recorder
     from flows.redis_server import wait
@@ -333,7 +333,7 @@ def staff_add(
 ) -> None:
     """Make somebody with a signing key of their own, or give them other rights; on record."""
     from flows import staff
-    from flows.live import wall_us
+    from flows.clock import wall_us
     from flows.parts import open_house
     from flows.records import Recorder
     from flows.redis_server import wait

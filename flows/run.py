@@ -15,8 +15,9 @@ from typing import Any
 import redis
 
 from flows import parts, recover
+from flows.clock import wall_us
 from flows.holding import held
-from flows.live import settle_layout, wall_us
+from flows.live import settle_layout
 from flows.parts import House
 from flows.redis_server import PrivateRedis, free_port, wait
 from flows.supervise import Supervisor, command, spawn, until

@@ -17,7 +17,7 @@ import redis
 from flows.assemble import counted, read_rule_set
 from flows.backfill import FlowRuns, backfill, own_servers
 from flows.catalogue import settle_catalogue
-from flows.live import wall_us
+from flows.clock import wall_us
 from flows.parts import House, open_house
 from flows.simulate import simulate
 from flows.simulate_command import with_labels

@@ -15,7 +15,7 @@ import yaml
 
 from config.settings import HERE
 from flows import doctor
-from flows.live import wall_us
+from flows.clock import wall_us
 from flows.parts import House, open_house
 from risk import names
 from tests import servers

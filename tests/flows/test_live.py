@@ -7,8 +7,9 @@ import pytest
 import redis
 
 from config.settings import Settings
+from flows.clock import wall_us
 from flows.errors import BadSettings, NotReady
-from flows.live import next_generation, settle_layout, wall_us
+from flows.live import next_generation, settle_layout
 from flows.redis_server import PrivateRedis, free_port, wait, weaknesses
 from risk import events, names
 from tests import servers

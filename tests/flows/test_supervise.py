@@ -16,8 +16,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flows import supervise
+from flows.clock import wall_us
 from flows.errors import NotReady
-from flows.live import wall_us
 from flows.spare import Call, called, spawn_spare
 from flows.supervise import Part, Supervisor, command, spawn, until
 from risk import names
