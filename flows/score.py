@@ -254,7 +254,8 @@ class ModelLogic(StatefulBatchLogic[Fact, Scored, Kept]):
         """The unlabelled opinion as it was stored last.
 
         Too large for each cut, it lies in a file of its own, written every `EVENTS_AN_OPINION`
-        events: a crash makes it forget at most that many events, and no decision on record.
+        events and when the flow has drained: a crash makes it forget at most that many events, and
+        no decision on record.
         """
         if self._stage.opinion is None:
             return None
@@ -274,14 +275,23 @@ class ModelLogic(StatefulBatchLogic[Fact, Scored, Kept]):
             return None
         anomaly = score_of(self._opinion.meet_one(features))
         self._seen += 1
-        if self._seen % EVENTS_AN_OPINION == 0:
-            raw = self._opinion.dump()
-            self._opinion_kept.append(self._stage.snapshots.keep(self._opinion.id, raw))
-            # The cut may still name the former file; the one before that is named by nothing.
-            for digest in self._opinion_kept[:-3]:
-                self._stage.snapshots.drop(self._opinion.id, digest)
-            del self._opinion_kept[:-3]
+        if self._seen == EVENTS_AN_OPINION:
+            self._keep_opinion(self._opinion)
         return anomaly
+
+    def _keep_opinion(self, opinion: Opinion) -> None:
+        self._seen = 0
+        self._opinion_kept.append(self._stage.snapshots.keep(opinion.id, opinion.dump()))
+        # The cut may still name the former file; the one before that is named by nothing.
+        for digest in self._opinion_kept[:-3]:
+            self._stage.snapshots.drop(opinion.id, digest)
+        del self._opinion_kept[:-3]
+
+    def on_eof(self) -> tuple[list[Scored], bool]:
+        """Drained: what ends in order forgets nothing."""
+        if self._opinion is not None and self._seen:
+            self._keep_opinion(self._opinion)
+        return [], False
 
     def on_batch(self, values: list[Fact]) -> tuple[list[Scored], bool]:
         if self._stage.sequenced:

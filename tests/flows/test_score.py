@@ -262,6 +262,16 @@ def test_an_opinion_resumes_from_its_last_file_and_begins_anew_where_that_is_gon
     assert scored[0].anomaly == 0
 
 
+def test_an_opinion_that_ended_in_order_has_forgotten_nothing(tmp_path: Path) -> None:
+    stage = _stage(tmp_path, opinion=(Count, Count.load))
+    logic = stage.logic(None)
+    for number in range(7):
+        logic.on_batch([_event(number)])
+    assert logic.on_eof() == ([], False)
+    scored, _ = stage.logic(logic.snapshot()).on_batch([_event()])
+    assert scored[0].anomaly == 7
+
+
 def test_the_champion_itself_goes_on_the_same_after_a_resume() -> None:
     stage = Scoring(real.champion, real.load, Snapshots(None), lambda _: None, lambda: 0)
     logic = stage.logic(None)
