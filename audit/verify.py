@@ -36,6 +36,7 @@ read; 3 consistent with itself, but the keys are the operator's own (no policy, 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -129,8 +130,12 @@ def verify_ledger(
 
 
 def find_logs(path: Path) -> list[Path]:
-    """The log directories below a ledger."""
-    found = (file.parent for file in path.rglob("checkpoint") if file.is_file())
+    """The log directories below a ledger; tiles, which a writer replaces, are not looked into."""
+    found = []
+    for folder, below, files in os.walk(path):
+        if "checkpoint" in files:
+            found.append(Path(folder))
+        below[:] = [name for name in below if name != "tile"]
     return sorted(found, key=lambda log: (log.name, str(log)))
 
 

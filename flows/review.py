@@ -35,7 +35,7 @@ import redis
 from audit import read
 from audit.errors import AuditError
 from audit.tiles import write_atomically
-from audit.verify import BROKEN, Report, verify_ledger
+from audit.verify import BROKEN, Report, find_logs, verify_ledger
 from flows.clock import wall_us
 from flows.errors import FlowError
 from flows.parts import House, open_house
@@ -91,7 +91,7 @@ class Reviewer:
         """Look at all logs, write what was found, tell who has to know. `ToldToStop`."""
         ledger = self._house.data / "ledger"
         held = [file.read_bytes() for file in sorted(self._kept.glob("*.checkpoint"))]
-        if not held and not any(ledger.rglob("checkpoint")):
+        if not held and not find_logs(ledger):
             return []
         found, reports = self._look(ledger, held, full)
         if any(one.status != HOLDS for one in found):

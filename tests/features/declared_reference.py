@@ -74,6 +74,11 @@ FILTERS: dict[str, _Test] = {
         event.type == "login" and _acted(event) and _new_country(event, before) == 1
     ),
 }
+#: Filters of the shipped `config/features.yaml` that its live rules look at.
+SHIPPED: dict[str, _Test] = {
+    "unknown_shop": lambda event, before: event.kind == "card" and _new_payee(event, before),
+}
+_FILTERS = FILTERS | SHIPPED
 SEQUENCES = {
     "takeover": ("arrived", "phone", "large"),
     "slowly": ("arrived", "phone", "unknown_payee", "large"),
@@ -91,7 +96,7 @@ class _Declared:
         self.window = rest.pop() if rest and rest[-1][0].isdigit() else None
         if self.aggregate.startswith("nth_"):
             self.aggregate, self.number = "nth", int(self.aggregate[4:])
-        self.chosen = rest.pop() if rest and rest[-1] in FILTERS else None
+        self.chosen = rest.pop() if rest and rest[-1] in _FILTERS else None
         self.of = rest.pop() if rest else None
         assert not rest, name
 
@@ -112,7 +117,7 @@ def answer(name: str, event: Paid, before: list[Paid], heard: list[Said]) -> Val
     ]
     if said.aggregate == "sequence":
         return _sequence(SEQUENCES[said.of or ""], mine, past, said.width)
-    chosen: _Test = FILTERS[said.chosen] if said.chosen else lambda one, _: _payment(one)
+    chosen: _Test = _FILTERS[said.chosen] if said.chosen else lambda one, _: _payment(one)
     rows = [one for one in mine if chosen(one, _observed_before(one, before))]
     here = chosen(event, before)
     lately = [one for one in rows if past.time - said.width < one.time_us]
