@@ -17,18 +17,32 @@ def _bools(*values: int) -> quality.Bools:
     return np.array(values, dtype=bool)
 
 
-def test_figures_agree_with_scikit_learn_also_where_scores_tie() -> None:
+def _roc_auc(fraud: quality.Bools, score: quality.Floats) -> float:
+    """Of all pairs of fraud and honest: how often the fraud scores higher; a tie is half."""
+    pairs = [(float(one), float(other)) for one in score[fraud] for other in score[~fraud]]
+    return sum((one > other) + (one == other) / 2 for one, other in pairs) / len(pairs)
+
+
+def _average_precision(fraud: quality.Bools, score: quality.Floats) -> float:
+    """Over each threshold, highest first: the recall it adds times its precision."""
+    total, before = 0.0, 0
+    for threshold in sorted(set(score), reverse=True):
+        stopped = score >= threshold
+        found = int(fraud[stopped].sum())
+        total += (found - before) / int(fraud.sum()) * found / int(stopped.sum())
+        before = found
+    return total
+
+
+def test_figures_agree_with_their_definitions_also_where_scores_tie() -> None:
     """AUC and average precision, to the last digits."""
-    metrics = pytest.importorskip("sklearn.metrics")
     chance = np.random.default_rng(1)
     for levels in (5, 50, 10**9):
-        fraud = chance.random(2_000) < 0.05
-        score = chance.integers(levels, size=2_000) / levels + 0.2 * fraud
-        assert quality.roc_auc(fraud, score) == pytest.approx(
-            metrics.roc_auc_score(fraud, score), abs=1e-12
-        )
+        fraud = chance.random(600) < 0.05
+        score = chance.integers(levels, size=600) / levels + 0.2 * fraud
+        assert quality.roc_auc(fraud, score) == pytest.approx(_roc_auc(fraud, score), abs=1e-12)
         assert quality.average_precision(fraud, score) == pytest.approx(
-            metrics.average_precision_score(fraud, score), abs=1e-12
+            _average_precision(fraud, score), abs=1e-12
         )
 
 
