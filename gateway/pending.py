@@ -103,8 +103,6 @@ class Pending:
             kind,
             f"bindings/{binding['id']}/{kind}.{now_us}",
             tenant=self._edge.tenant,
-            case=None,
-            event=None,
             subject=binding["customer"] or None,
             actor=actor_of(binding["by"]),
             at_us=now_us,

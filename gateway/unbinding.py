@@ -91,8 +91,6 @@ class Unbinding:
             "binding.removed",
             f"customers/{customer}/binding.removed/{kind}.{token}.{now_us}",
             tenant=self._edge.tenant,
-            case=None,
-            event=None,
             subject=customer,
             actor=actor,
             at_us=now_us,
