@@ -18,7 +18,15 @@ from audit.errors import EvidenceMalformed
 from audit.note import parse_checkpoint
 from audit.policy import Policy, parse_policy
 from audit.prove import parse_proof, proof_holds, prove, write_proof
-from audit.verify import RULES, SELF_CONSISTENT, VERIFIED, Report, verify_ledger, verify_log
+from audit.verify import (
+    RULES,
+    SELF_CONSISTENT,
+    VERIFIED,
+    Report,
+    find_logs,
+    verify_ledger,
+    verify_log,
+)
 from tests.audit.conftest import OpenLedger
 from tests.audit.records import log_path, record, story
 
@@ -294,6 +302,14 @@ def test_a_whole_log_is_taken_run_by_run(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("audit.verify.seen", never)
     assert verify_log(ASSETS / "whole").faults == []
+
+
+def test_logs_are_not_looked_for_among_tiles_that_a_writer_replaces(tmp_path: Path) -> None:
+    log, tile = tmp_path / "main" / "rc10y" / "2026", "tile/0/006.p"
+    (log / tile).mkdir(parents=True)
+    for folder in (log, log / tile):
+        (folder / "checkpoint").write_bytes(b"")
+    assert find_logs(tmp_path) == [log]
 
 
 def test_a_ledger_that_is_being_written_gives_no_false_alarm(
