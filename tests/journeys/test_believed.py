@@ -38,15 +38,16 @@ async def _asked(bank: Bank, name: str, **changes: Any) -> dict[str, Any]:
 
 def _flat(text: str, *own: str) -> str:
     """A text without what differs between any two questions: ids, codes, times, hashes, names."""
-    for one in own:
-        text = text.replace(one, "OWN")
     text = re.sub(r"R-[0-9A-Z]{4}-[0-9A-Z]{4}", "REFERENCE", text)
     text = re.sub(r"ch_[a-z0-9]+", "CHALLENGE", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)", "TIME", text)
     text = re.sub(r"\d{1,2}:\d\d", "CLOCK", text)
-    text = re.sub(r"\b[0-9a-f]{64}\b|\b[A-Za-z0-9_-]{43}\b", "HASH", text)
+    text = re.sub(r"\b[0-9a-f]{64}\b|(?<![\w-])[\w-]{43}(?![\w-])", "HASH", text)
     text = re.sub(r"\b[0-9a-f]{4}(?: [0-9a-f]{4})+\b", "HASH", text)
-    return re.sub(r"\b\d{6}\b", "CODE", text)
+    text = re.sub(r"\b\d{6}\b", "CODE", text)
+    for one in own:  # last: a number of four digits may stand inside a hash or a code
+        text = text.replace(one, "OWN")
+    return text
 
 
 async def _seen(
