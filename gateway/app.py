@@ -38,6 +38,7 @@ from gateway.lists import SCRIPT as LISTS_SCRIPT
 from gateway.lists import ListCalls
 from gateway.live import Live
 from gateway.metrics import Metrics
+from gateway.own_word import OwnWord
 from gateway.pages import Pages
 from gateway.passkeys import Passkeys
 from gateway.pending import Pending
@@ -48,7 +49,8 @@ from gateway.push import Push
 from gateway.reading import Readings
 from gateway.replies import Replies
 from gateway.turns import StoreAway, Turns, connect
-from gateway.unbinding import Unbinding
+from gateway.unbinding import SCRIPT as UNBIND_SCRIPT
+from gateway.unbinding import OwnUnbinding, Removal, Unbinding
 from risk import names
 
 log = logging.getLogger("ringback.gateway")
@@ -78,6 +80,7 @@ async def serve(
         "customer": customers.SCRIPT,
         "answer": answers.SCRIPT,
         "bind": enrolment.SCRIPT,
+        "unbind_key": UNBIND_SCRIPT,
         "spend_key": devices.SCRIPT,
         "fetched": fetched.SCRIPT,
         "take": webhook.TAKE,
@@ -263,29 +266,29 @@ def _application(
     enrolling = enrolment.Enrolment(
         parts.turns, parts.pages, pending, reached, credentials, passkeys
     )
-    binding = Bindings(
+    own = OwnWord(
         turns=parts.turns,
+        pages=parts.pages,
+        pending=pending,
+        credentials=credentials,
+        passkeys=passkeys,
+        wait_us=int(settings.binding_wait.total_seconds() * 1_000_000),
+        institution=settings.institution,
+    )
+    binding = Bindings(
         callers=parts.callers,
         pages=parts.pages,
         pending=pending,
         enrolment=enrolling,
         customers=reached,
         credentials=credentials,
-        passkeys=passkeys,
-        wait_us=int(settings.binding_wait.total_seconds() * 1_000_000),
-        institution=settings.institution,
+        own=own,
     )
-    unbinding = Unbinding(
-        parts.turns,
-        parts.edge,
-        parts.callers,
-        pending,
-        reached,
-        credentials,
-        parts.readings,
-    )
+    removal = Removal(parts.turns, parts.edge, pending, reached, credentials)
+    unbinding = Unbinding(parts.callers, pending, removal, parts.readings)
+    own_unbinding = OwnUnbinding(parts.pages, pending, removal, own)
     guard = Guard(parts.turns, parts.edge, parts.callers, pending)
-    bound = (binding, enrolling, unbinding, guard)
+    bound = (binding, enrolling, unbinding, own_unbinding, guard)
     app = web.Application(middlewares=[as_problems], client_max_size=settings.batch_bytes)
     live = Live(
         settings=settings,

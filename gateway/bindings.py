@@ -22,22 +22,17 @@ from aiohttp import web
 
 from gateway.callers import Callers, json_of
 from gateway.customers import Customers
-from gateway.devices import Credential, Credentials, Signed, ready
+from gateway.devices import Credential, Credentials
 from gateway.enrolment import Enrolment
+from gateway.own_word import OwnWord
 from gateway.pages import Pages
-from gateway.passkeys import TIMEOUT_MS, Passkeys, rp_of
 from gateway.pending import Pending, actor_of, json_answer
 from gateway.problems import Problem
-from gateway.turns import Turns
 from gateway.wanted import OwnWanted, Wanted, Word, channel_kept, channel_of, device_of, read
 from risk import events, signed
-from risk.binding import Approval, Binding, lacks, may_confirm
+from risk.binding import Approval, lacks
 from risk.privacy import canonical
 from risk.signed import Unsigned
-
-ASKED_SECONDS = 600
-ASKED_A_MINUTE = 240  # by anybody: what is asked for binds nothing, and is forgotten
-REFUSED_ON_RECORD = 5  # of one binding
 
 
 class Bindings:
@@ -46,21 +41,17 @@ class Bindings:
     def __init__(
         self,
         *,
-        turns: Turns,
         callers: Callers,
         pages: Pages,
         pending: Pending,
         enrolment: Enrolment,
         customers: Customers,
         credentials: Credentials,
-        passkeys: Passkeys,
-        wait_us: int,
-        institution: str,
+        own: OwnWord,
     ) -> None:
-        self._turns, self._callers, self._pages = turns, callers, pages
+        self._callers, self._pages, self._own = callers, pages, own
         self._pending, self._enrolment = pending, enrolment
-        self._customers, self._credentials, self._passkeys = customers, credentials, passkeys
-        self._wait_us, self._institution = wait_us, institution
+        self._customers, self._credentials = customers, credentials
         customers.changed = pending.changed
 
     def routes(self) -> list[web.RouteDef]:
@@ -91,15 +82,7 @@ class Bindings:
         """``POST /v1/bindings``: a customer asks, on the bank's page; who it is, they sign next."""
         self._pages.need_own(request)
         wanted = read(OwnWanted, await json_of(request))
-        minute = f"rb:bindings:asked:{self._pending.clock() // 60_000_000}"
-        number = await self._turns.ask("INCR", minute)
-        await self._turns.ask("EXPIRE", minute, 120)
-        if number > ASKED_A_MINUTE:
-            raise Problem("away", "Too many ask at once; try again in a minute.")
-        binding = self._made(wanted, "", "")
-        await self._pending.put(binding, ASKED_SECONDS)
-        told = {"id": binding["id"], "kind": binding["kind"], "state": "asked"}
-        return json_answer(told, 201, self._pages)
+        return await self._own.asked(self._made(wanted, "", ""))
 
     def _made(self, wanted: Wanted | OwnWanted, customer: str, own: str) -> dict[str, Any]:
         """What is to be kept of a wish; an address that can't be is refused right here."""
@@ -130,27 +113,12 @@ class Bindings:
         return self._pages.page("bind.html")
 
     async def post_signing(self, request: web.Request) -> web.Response:
-        """``POST /v1/bindings/{id}/signing``: what a passkey signs; the page shows this very text.
-
-        An empty list of credentials asks for any passkey of this page: it says who signs.
-        """
+        """``POST /v1/bindings/{id}/signing``: what a passkey signs, as the page shows it."""
         self._pages.need_own(request)
         await json_of(request)
         _, binding = await self._pending.get(request.match_info["binding"])
         _refuse_settled(binding)
-        rp_id, keys = rp_of(self._pages.own_origin(request)), list[Credential]()
-        if binding["customer"]:
-            keys = ready(await self._credentials.of(binding["customer"]), "passkey", rp_id)
-            if not keys:
-                raise Problem("no_passkey", "No passkey of this customer is enrolled for this page")
-        told = {
-            "institution": self._institution,
-            "statement": self._statement(binding).decode(),
-            "rp_id": rp_id,
-            "timeout": TIMEOUT_MS,
-            "credentials": [one.id for one in keys],
-        }
-        return json_answer(told, 200, self._pages)
+        return await self._own.shown(request, binding, self._statement(binding))
 
     async def approve(self, request: web.Request) -> web.Response:
         """``POST /v1/bindings/{id}/approve``: another person's word, or a key's of the customer."""
@@ -161,8 +129,9 @@ class Bindings:
         _refuse_settled(binding)
         now_us = self._pending.clock()
         if word.assertion is not None:
-            origin = self._pages.own_origin(request)
-            binding, approval = await self._passkey(word.assertion, binding, origin, now_us)
+            binding, approval = await self._own.given(
+                request, word.assertion, binding, self._statement(binding), now_us
+            )
         elif word.jws is not None and binding["customer"]:
             approval = await self._device(word.jws, binding, now_us)
         else:
@@ -172,45 +141,6 @@ class Bindings:
             approval = Approval("person", word.staff)
         given = [*binding["by"], [approval.kind, approval.id]]
         return await self._go_on({**binding, "by": given}, now_us, was=raw)
-
-    async def _passkey(
-        self, given: dict[str, Any], binding: dict[str, Any], origin: str, now_us: int
-    ) -> tuple[dict[str, Any], Approval]:
-        """The customer's own older passkey; of a wish without a name it says whose it is."""
-        said = self._statement(binding)
-        try:
-            found = await self._passkeys.check_statement(given, said, binding["customer"], origin)
-        except Unsigned as refused:
-            raise await self._refuse(binding, refused, given, now_us) from refused
-        key = found.credential
-        if not binding["customer"]:
-            if not key.own:
-                raise Problem("forbidden", "A passkey as old as this binds nothing; ask the bank")
-            binding = {**binding, "customer": key.customer, "own": key.own}
-        if not self._old_enough(key, now_us):
-            await self._pending.note(binding, "access.denied", "fresh", now_us)
-            raise Problem("fresh_binding", "A passkey this young approves nothing yet.")
-        try:
-            await self._credentials.spend(found, binding["id"])
-        except Unsigned as refused:
-            raise await self._refuse(binding, refused, given, now_us) from refused
-        approval = Approval("factor", f"passkey/{key.id}")
-        await self._on_record(binding, approval, found, now_us)
-        return binding, approval
-
-    async def _on_record(
-        self, binding: dict[str, Any], approval: Approval, found: Signed, now_us: int
-    ) -> None:
-        """All that anybody needs to check the signature again, as with an answer."""
-        spoken = {**binding, "by": [*binding["by"], [approval.kind, approval.id]]}
-        personal = {
-            path: self._pending.personal(path, value, binding["customer"])
-            for path, value in found.personal.items()
-        }
-        await self._pending.note(
-            spoken, "step", "signed", now_us,
-            body=found.evidence, personal=personal, strength="signed", grade=2,
-        )  # fmt: skip
 
     async def _device(self, compact: str, binding: dict[str, Any], now_us: int) -> Approval:
         """The customer's own older device key; it must be old enough to confirm."""
@@ -222,33 +152,11 @@ class Bindings:
             if facts != {"approve": binding["id"], "kind": binding["kind"]}:
                 raise Unsigned("edited", "needed a statement about this binding")
         except Unsigned as refused:
-            raise await self._refuse(binding, refused, {}, now_us) from refused
-        if not self._old_enough(credential, now_us):
+            raise await self._own.refuse(binding, refused, {}, now_us) from refused
+        if not self._own.old_enough(credential.binding(), now_us):
             await self._pending.note(binding, "access.denied", "fresh", now_us)
             raise Problem("fresh_binding", "A key this young approves nothing yet.")
         return Approval("factor", f"device/{credential.id}")
-
-    def _old_enough(self, credential: Credential, now_us: int) -> bool:
-        bound_us = events.parse_us(credential.bound)
-        return may_confirm(
-            Binding(credential.kind, bound_us, credential.waits), now_us, self._wait_us
-        )
-
-    async def _refuse(
-        self, binding: dict[str, Any], refused: Unsigned, given: dict[str, Any], now_us: int
-    ) -> Problem:
-        """Put a refused signature on record where it is somebody's; gives the problem."""
-        customer = binding["customer"]
-        if not customer:
-            known = await self._credentials.one(str(given.get("id"))[:512])
-            customer = known.customer if known is not None else ""
-        counted = f"rb:bindings:refused:{binding['id']}"
-        number = await self._turns.ask("INCR", counted)
-        await self._turns.ask("EXPIRE", counted, ASKED_SECONDS)
-        if customer and number <= REFUSED_ON_RECORD:
-            about = {**binding, "customer": customer}
-            await self._pending.note(about, "access.denied", refused.why, now_us)
-        return Problem("not_signed", f"Not taken: {refused}.", why=refused.why)
 
     def _statement(self, binding: dict[str, Any]) -> bytes:
         """The bytes that a passkey signs: what is bound, in the words that the page shows."""

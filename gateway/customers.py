@@ -244,15 +244,27 @@ class Customers:
         return await self.change(customer, draft, actor, now_us)
 
     async def unbind(
-        self, customer: str, kind: str, token: str, actor: Mapping[str, str], now_us: int
+        self,
+        customer: str,
+        kind: str,
+        token: str,
+        actor: Mapping[str, str],
+        now_us: int,
+        keeps: Callable[[list[dict[str, Any]]], bool],
     ) -> Changed:
-        """Take one channel away; 404 where it is not bound."""
+        """Take one channel away, where ``keeps`` is true of those that stay.
+
+        404 where it is not bound.
+        """
 
         def draft(stored: Mapping[str, Any], waits: bool) -> _Draft:
             there = _with_language(stored)
             kept = [one for one in there["channels"] if _mark(one) != (kind, token)]
             if len(kept) == len(there["channels"]):
                 raise Problem("not_found", "No such binding of this customer is known")
+            if not keeps(kept):
+                needed = "Needed another channel that may confirm"
+                raise Problem("last_factor", f"{needed}; the last goes by a person at the bank")
             return _Draft({**there, "channels": kept})
 
         return await self.change(customer, draft, actor, now_us)

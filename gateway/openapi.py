@@ -10,7 +10,7 @@ from gateway.challenges import WebAnswer
 from gateway.customers import Customer
 from gateway.heard import Reply
 from gateway.problems import TITLES
-from gateway.wanted import OwnWanted, Secret, Wanted, Word
+from gateway.wanted import Going, OwnWanted, Secret, Wanted, Word
 from risk import events
 
 _REF = "#/components/schemas/"
@@ -152,6 +152,23 @@ def _bindings(by_id: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _unbindings() -> dict[str, Any]:
+    """What the page on which a customer takes a binding away calls."""
+    of = "/v1/unbindings/{wish}"
+    wish = _parameter("wish", "path", type="string", maxLength=64)
+    asked: dict[str, Any] = {"parameters": (wish,), "open_to_all": True}
+    return {
+        "/v1/unbindings": {
+            "post": _call("Ask to see what is bound", {201: None}, open_to_all=True)
+        },
+        f"{of}/signing": {"post": _call("What a passkey signs for it", {200: None}, **asked)},
+        f"{of}/approve": {
+            "post": _call("See what is bound, or take it away", {200: None}, body="Word", **asked)
+        },
+        f"{of}/wish": {"post": _call("Name what is to go", {201: None}, body="Going", **asked)},
+    }
+
+
 def document() -> dict[str, Any]:
     """The whole description."""
     by_id = _parameter("id", "path", type="string", maxLength=128)
@@ -164,7 +181,7 @@ def document() -> dict[str, Any]:
     _, others = models_json_schema(
         [
             (one, "validation")
-            for one in (Customer, WebAnswer, Wanted, OwnWanted, Word, Secret, Reply)
+            for one in (Customer, WebAnswer, Wanted, OwnWanted, Word, Going, Secret, Reply)
         ],
         ref_template=_REF + "{model}",
     )
@@ -256,6 +273,7 @@ def document() -> dict[str, Any]:
                 )
             },
             **_bindings(by_id),
+            **_unbindings(),
             "/v1/stream": {"get": _call("Follow decisions and outcomes", {200: None})},
             "/v1/proof": {
                 "get": _call(

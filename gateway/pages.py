@@ -37,6 +37,8 @@ _FILES = (
     "charts.js",
     "bind.html",
     "bind.js",
+    "unbind.html",
+    "unbind.js",
     "enrol.html",
     "enrol.js",
     "keys.js",

@@ -28,6 +28,7 @@ TITLES: Mapping[str, tuple[int, str]] = {
     "signature_needed": (403, "A confirm of this amount must be signed"),
     "fresh_binding": (403, "This binding is too young to confirm"),
     "frozen": (403, "Confirms from this binding are frozen"),
+    "last_factor": (403, "This is the last one"),
     "not_enough": (403, "More approvals are needed"),
     "used": (409, "This was used before"),
     "closed": (410, "The challenge is closed"),

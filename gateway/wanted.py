@@ -59,6 +59,15 @@ class Word(BaseModel):
     assertion: dict[str, Any] | None = None
 
 
+class Going(BaseModel):
+    """Which of what is bound is to go."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    kind: Annotated[str, StringConstraints(max_length=16)]
+    token: Annotated[str, StringConstraints(max_length=512)]
+
+
 class Secret(BaseModel):
     """A duress word: a word or a number, without spaces."""
 

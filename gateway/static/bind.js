@@ -8,7 +8,7 @@ const TEXTS = {
       xmpp: "A chat address", passkey: "One more passkey", device: "An app that signs",
       sms: "A telephone for text messages", voice: "A telephone for calls" },
     what: "Set up", where: "Where", nowhere: "here", address: "Chat address", on: "Go on",
-    sign: "Sign with passkey", leave: "Leave it",
+    sign: "Sign with passkey", leave: "Leave it", unbind: "See what is set up, or take it away",
     wishes: ["How else may we reach you?", "You sign it with a passkey that you already have. All your other channels are told, and for a while the new one may only deny."],
     signing: ["Is this what you want?", "Only if you asked for it yourself. Your passkey signs what stands here."],
     bound: ["It is set up", "All your other channels are told. For a while it may only deny. If it was not you, tell us at once."],
@@ -39,7 +39,7 @@ const TEXTS = {
       passkey: "再添加一个通行密钥", device: "用于签署的应用", sms: "接收短信的电话",
       voice: "接听来电的电话" },
     what: "设置", where: "位置", nowhere: "此处", address: "聊天账号", on: "继续",
-    sign: "用通行密钥签署", leave: "不设置",
+    sign: "用通行密钥签署", leave: "不设置", unbind: "查看或移除已设置的方式",
     wishes: ["还可以如何联系您？", "请用您已有的通行密钥签署。我们会通知您的所有其他渠道；最初一段时间内新渠道只能拒绝。"],
     signing: ["这是您想要的吗？", "请仅在您本人提出时签署。通行密钥签署的就是此处所示内容。"],
     bound: ["已设置", "已通知您的所有其他渠道；最初一段时间内它只能拒绝。如果不是您本人操作，请立即联系我们。"],
@@ -82,7 +82,7 @@ function draw() {
     ["sign", say.sign], ["leave", say.leave], ["never", say.never], ["what-label", say.what],
     ["where-label", say.where], ["address-label", say.address], ["chat-on", say.on],
     ["push", say.kinds.push], ["web", say.kinds.web], ["xmpp", say.kinds.xmpp],
-    ["passkey", say.kinds.passkey], ["link", link]]) $(id).textContent = text;
+    ["passkey", say.kinds.passkey], ["unbind", say.unbind], ["link", link]]) $(id).textContent = text;
   $("wishes").hidden = shown !== "wishes";
   $("signing").hidden = shown !== "signing";
   $("link").hidden = shown !== "open";
