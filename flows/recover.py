@@ -3,8 +3,9 @@
 The ledger knows how far into ``rb:audit`` it has read. A Redis whose stream ends before that has
 lost writes, and nothing starts on it. ``--recover-from-ledger`` puts back what the ledger knows:
 decisions and outcomes younger than the idempotency span, and the questions that are still open,
-with the flow's memory of them; customers' channels and keys (`flows/recover_bindings.py`). What it
-can't know is said: profiles and duress words.
+with the flow's memory of them; customers' channels, keys and duress words
+(`flows/recover_bindings.py`), and what was signed (`flows/recover_signatures.py`). What it can't
+know is said: profiles.
 """
 
 import os
@@ -25,6 +26,7 @@ from flows.due import Due
 from flows.parts import House
 from flows.records import FLOW
 from flows.recover_bindings import bindings_back
+from flows.recover_signatures import signatures_back
 from flows.walk import shard_of
 from risk import names
 from risk.challenge import Asked, Conversation
@@ -35,9 +37,8 @@ from risk.privacy import NONCE_BYTES, seal
 _DAY_US = 86_400_000_000
 _CHUNK = 500
 NOT_KNOWN = (
-    "Not in the ledger, and so still lost: profiles (fill them by `ringback backfill`), duress "
-    "words (PUT them again), events accepted but not decided (`ringback audit reconcile` names "
-    "them)."
+    "Not in the ledger, and so still lost: profiles (fill them by `ringback backfill`), events "
+    "accepted but not decided (`ringback audit reconcile` names them)."
 )
 
 
@@ -60,6 +61,7 @@ def settle(house: House, client: "redis.Redis", *, recover: bool) -> dict[str, i
         "decisions": _put_back(client, house, _decisions(house.data)),
         "outcomes": _put_back(client, house, _outcomes(house.data)),
         "bindings": bindings_back(client, house),
+        "signatures": signatures_back(client, house),
         "challenges": _ask_again(client, house),
         "lists": lists_back(client, configured(house.data)),
     }

@@ -28,6 +28,7 @@ _KINDS = (
     "consent.changed",
     "customer.changed",
     "credential.enrolled",
+    "duress.changed",
 )
 _FOUND_BY_ADDRESS = ("xmpp", "sms", "voice")
 Mark = tuple[str, str]
@@ -41,6 +42,7 @@ class Known:
     channels: dict[Mark, dict[str, Any]] = field(default_factory=dict)
     credentials: dict[str, Credential] = field(default_factory=dict)
     gone: set[Mark] = field(default_factory=set)
+    duress: str | None = None  # the keyed hash; "" where it was forgotten, None where none is known
 
 
 def bindings_back(client: "redis.Redis", house: House) -> int:
@@ -49,6 +51,7 @@ def bindings_back(client: "redis.Redis", house: House) -> int:
     for customer, known in _read(house).items():
         put += _channels_back(client, customer, known)
         put += _credentials_back(client, customer, known)
+        put += _duress_back(client, customer, known)
     return put
 
 
@@ -64,6 +67,8 @@ def _take(house: House, leaf: dict[str, Any], known: Known) -> None:
     body, kind = leaf["body"], leaf["kind"]
     if kind == "customer.changed":
         known.spoken = dict(_spoken(body))
+    elif kind == "duress.changed":
+        known.duress = _disclosed(house.data, leaf, "word") or ""
     elif kind == "credential.enrolled":
         known.gone.discard((body["kind"], body["credential"]))
         credential = _credential(house, leaf)
@@ -178,6 +183,19 @@ def _credentials_back(client: "redis.Redis", customer: str, known: Known) -> int
             client.delete(names.credential(token))
             client.srem(names.credentials(customer), token)
     return put
+
+
+def _duress_back(client: "redis.Redis", customer: str, known: Known) -> int:
+    """The last word on record stands: it was written in one step with Redis' own."""
+    if known.duress is None:
+        return 0
+    key = names.duress(customer)
+    was: Any = client.get(key)
+    if known.duress:
+        client.set(key, known.duress)
+    else:
+        client.delete(key)
+    return int(was is None and bool(known.duress))
 
 
 def _mark(channel: Mapping[str, Any]) -> Mark:

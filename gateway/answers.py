@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from gateway.devices import Signed, used_key
+from gateway.devices import Signed
 from gateway.edge import Edge
 from gateway.metrics import Metrics
 from gateway.problems import Problem
@@ -73,7 +73,7 @@ class Answers:
             orjson.dumps(self._entry(given, now_us)),
             names.AUDIT,
             orjson.dumps([self._record(given, now_us)]),
-            used_key(signature.mark) if signature else "",
+            names.signed(signature.mark) if signature else "",
             names.credential(signature.credential.id) if signature else "",
             signature.count if signature else 0,
         )

@@ -30,6 +30,7 @@ from gateway.devices import Credentials
 from gateway.edge import Edge
 from gateway.events import Events, Intake
 from gateway.evidence import Evidence
+from gateway.guard import SCRIPT as DURESS_SCRIPT
 from gateway.guard import Guard
 from gateway.health import Health
 from gateway.heard import Heard
@@ -81,6 +82,7 @@ async def serve(
         "answer": answers.SCRIPT,
         "bind": enrolment.SCRIPT,
         "unbind_key": UNBIND_SCRIPT,
+        "duress": DURESS_SCRIPT,
         "spend_key": devices.SCRIPT,
         "fetched": fetched.SCRIPT,
         "take": webhook.TAKE,

@@ -113,13 +113,13 @@ class Credentials:
 
     async def used(self, mark: str) -> bool:
         """Whether these very bytes were an answer before."""
-        return bool(await self._turns.ask("EXISTS", used_key(mark)))
+        return bool(await self._turns.ask("EXISTS", names.signed(mark)))
 
     async def spend(self, found: Signed, what: str) -> None:
         """Use a signature up for ``what``; `Unsigned` where another use of it was first."""
         verdict = await self._turns.run(
             "spend_key",
-            used_key(found.mark),
+            names.signed(found.mark),
             names.credential(found.credential.id),
             found.count,
             what,
@@ -152,11 +152,6 @@ class Credentials:
         personal = {"jws": found.compact}
         made = Signed(credential, found.statement, mark, 0, evidence, personal)
         return found.decision, found.reason, made
-
-
-def used_key(mark: str) -> str:
-    """The key that says that a signature was used."""
-    return f"rb:signed:{mark}"
 
 
 def ready(credentials: Sequence[Credential], kind: str, rp_id: str = "") -> list[Credential]:

@@ -134,6 +134,7 @@ class Enrolment:
             "algorithm": credential.algorithm or "webauthn",
             "rp_id": credential.rp_id,
             "cose": signed.b64(credential.cose),
+            "count": count,
             "bound": credential.bound,
             "waits": credential.waits,
             "by": binding["by"],

@@ -1,6 +1,7 @@
 """What protects a customer who is robbed or forced? A block of all payments, and a duress word."""
 
 import unicodedata
+from importlib import resources
 
 import orjson
 from aiohttp import web
@@ -8,9 +9,12 @@ from aiohttp import web
 from gateway.callers import Callers, json_of
 from gateway.edge import Edge
 from gateway.pending import Pending, json_answer
+from gateway.records import caller, record
 from gateway.turns import Turns
 from gateway.wanted import Secret, read
 from risk import events, names
+
+SCRIPT = resources.files("gateway").joinpath("duress.lua").read_text()
 
 
 class Guard:
@@ -50,19 +54,34 @@ class Guard:
 
     async def put_duress(self, request: web.Request) -> web.Response:
         """``PUT …/duress``: the word is kept as a keyed hash, and nowhere in clear."""
-        self._callers.need(request, "bank")
+        role = self._callers.need(request, "bank")
         _, customer = self._pending.customer(request)
         word = read(Secret, await json_of(request)).word
-        token = duress_token(self._edge, customer, word)
-        await self._turns.ask("SET", names.duress(customer), token)
-        return json_answer({"state": "set"}, 200)
+        return await self._duress(role, customer, duress_token(self._edge, customer, word))
 
     async def delete_duress(self, request: web.Request) -> web.Response:
         """``DELETE …/duress``: there is no duress word any more."""
-        self._callers.need(request, "bank")
+        role = self._callers.need(request, "bank")
         _, customer = self._pending.customer(request)
-        await self._turns.ask("DEL", names.duress(customer))
-        return json_answer({"state": "unset"}, 200)
+        return await self._duress(role, customer, "")
+
+    async def _duress(self, role: str, customer: str, token: str) -> web.Response:
+        """Keep a word's keyed hash; the record holds it sealed, so that it can be brought back."""
+        now_us, state = self._pending.clock(), "set" if token else "unset"
+        sealed = {"word": self._pending.personal("word", token, customer)} if token else {}
+        made = record(
+            "duress.changed",
+            f"customers/{customer}/duress.changed/{now_us}",
+            tenant=self._edge.tenant,
+            subject=customer,
+            actor=caller(role),
+            at_us=now_us,
+            body={"state": state},
+            personal=sealed,
+        )
+        key, records = names.duress(customer), orjson.dumps([made])
+        await self._turns.run("duress", key, token, names.AUDIT, records)
+        return json_answer({"state": state}, 200)
 
 
 def duress_token(edge: Edge, customer: str, word: str) -> str:

@@ -42,11 +42,7 @@ async def check_signed(redis: Any, compact: str, asked: Mapping[str, Any]) -> Si
 async def spend(redis: Any, mark: str) -> None:
     """Say that a signature was used: once its answer is durable, never before."""
     with contextlib.suppress(RedisError, OSError, TimeoutError):
-        await redis.set(_used(mark), 1, nx=True, ex=_USED_SECONDS)
-
-
-def _used(mark: str) -> str:
-    return f"rb:signed:{mark}"
+        await redis.set(names.signed(mark), 1, nx=True, ex=_USED_SECONDS)
 
 
 async def _check(redis: Any, compact: str, asked: Mapping[str, Any]) -> SignedAnswer:
@@ -58,7 +54,7 @@ async def _check(redis: Any, compact: str, asked: Mapping[str, Any]) -> SignedAn
     algorithm, der = str(kept["algorithm"]), signed.unb64(kept["der"])
     found = signed.check_answer(compact, algorithm, der, asked)
     mark = hashlib.sha256(found.compact.encode()).hexdigest()
-    if await redis.exists(_used(mark)):
+    if await redis.exists(names.signed(mark)):
         raise Unsigned("replayed", "this signature was an answer before")
     binding = {
         "id": f"device/{kid}",

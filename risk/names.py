@@ -95,6 +95,11 @@ def credentials(token: str) -> str:
     return f"rb:credentials:{token}"
 
 
+def signed(mark: str) -> str:
+    """The key that says that a signature was used."""
+    return f"rb:signed:{mark}"
+
+
 def duress(token: str) -> str:
     """The key of a customer's duress word, as a keyed hash."""
     return f"rb:duress:{token}"
