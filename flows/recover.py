@@ -1,11 +1,8 @@
-"""Redis has lost what it acknowledged: what then? Refused by name, or put back from the ledger.
+"""What of a lost Redis comes back from the ledger? What the ledger knows, and nothing guessed.
 
-The ledger knows how far into ``rb:audit`` it has read. A Redis whose stream ends before that has
-lost writes, and nothing starts on it. ``--recover-from-ledger`` puts back what the ledger knows:
-decisions and outcomes younger than the idempotency span, and the questions that are still open,
-with the flow's memory of them; customers' channels, keys and duress words
-(`flows/recover_bindings.py`), and what was signed (`flows/recover_signatures.py`). What it can't
-know is said: profiles.
+Decisions and outcomes younger than the idempotency span; the questions that are still open, with
+the flow's memory of them; customers' channels, keys and duress words
+(`flows/recover_bindings.py`); what was signed (`flows/recover_signatures.py`); and the lists.
 """
 
 import os
@@ -17,7 +14,7 @@ import orjson
 import redis
 
 from audit import read
-from audit.errors import KeyMissing, RedisBehindLedger
+from audit.errors import KeyMissing
 from audit.redis_inlet import parse_id
 from flows.assemble import read_rule_set
 from flows.case_replay import configured
@@ -36,27 +33,14 @@ from risk.privacy import NONCE_BYTES, seal
 
 _DAY_US = 86_400_000_000
 _CHUNK = 500
-NOT_KNOWN = (
-    "Not in the ledger, and so still lost: profiles (fill them by `ringback backfill`), events "
-    "accepted but not decided (`ringback audit reconcile` names them)."
-)
 
 
-def settle(house: House, client: "redis.Redis", *, recover: bool) -> dict[str, int] | None:
-    """Compare Redis with the ledger before anything starts on them.
+def put_back(client: "redis.Redis", house: House, found: str, taken: str) -> dict[str, int]:
+    """Put back what can be, and tell how much.
 
-    RedisBehindLedger unless `recover`, which puts back what can be and tells how much; None where
-    nothing was lost. Safe to be run again when it was cut short: the stream's end moves last.
+    ``found`` is where ``rb:audit`` ends in Redis, ``taken`` how far the ledger has read it. Safe to
+    be run again when it was cut short: the stream's end moves last.
     """
-    stands, taken = _end_of(client), read.stream_position(house.data)
-    if stands >= parse_id(taken):
-        return None
-    if not recover:
-        raise RedisBehindLedger(
-            f"{names.AUDIT} in Redis ends at {stands[0]}-{stands[1]}, the ledger has already taken "
-            f"{taken}: Redis has lost acknowledged writes. Put its file back from where it went, "
-            "or start with --recover-from-ledger, which puts back decisions and open questions"
-        )
     counted = {
         "decisions": _put_back(client, house, _decisions(house.data)),
         "outcomes": _put_back(client, house, _outcomes(house.data)),
@@ -67,17 +51,9 @@ def settle(house: House, client: "redis.Redis", *, recover: bool) -> dict[str, i
     }
     _forget_cut(client, house.data)
     client.xadd(names.AUDIT, {"records": b"[]"}, id=taken)
-    record = _record(house, f"{stands[0]}-{stands[1]}", taken, counted)
+    record = _record(house, found, taken, counted)
     client.xadd(names.AUDIT, {"records": orjson.dumps([record])})
     return counted
-
-
-def _end_of(client: "redis.Redis") -> tuple[int, int]:
-    try:
-        info: Any = client.xinfo_stream(names.AUDIT)
-    except redis.ResponseError:
-        return (0, 0)
-    return parse_id(info["last-generated-id"])
 
 
 def _record(house: House, found: str, taken: str, counted: dict[str, int]) -> dict[str, Any]:

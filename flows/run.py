@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from flows import parts, recover
+from flows import behind, parts
 from flows.clock import wall_us
 from flows.holding import held
 from flows.live import settle_layout
@@ -65,9 +65,9 @@ class Running:
             supervisor.add("redis", private.start)
         client = wait(house.redis_url)
         settle_layout(client, house.settings)
-        put_back = recover.settle(house, client, recover=self.recover)
+        put_back = behind.settle(house, client, recover=self.recover)
         if put_back is not None:
-            self.say(f"Redis was behind its ledger; put back: {put_back}. {recover.NOT_KNOWN}")
+            self.say(f"Redis was behind its ledger; put back: {put_back}. {behind.NOT_KNOWN}")
         client.delete(names.FLOW_BEAT)
         witness = ["--witness", self._start_witness()] if self.demo else []
         supervisor.add("ledger", self._spawn("ledger", *witness))
