@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from flows.cycles import look_seldom
 from flows.errors import FlowError
 
 _BUNDLE = 1_000  # as many as go into one commit
@@ -103,6 +104,7 @@ def _write(pipe: Connection, data: Path, bank: str, tenant: str, transport_key: 
     from audit.writer import Ledger
 
     ledger = Ledger(data, origin_bank=bank, tenant=tenant, transport_key=transport_key)
+    look_seldom()
     try:
         while bundle := pipe.recv_bytes():
             ledger.append_many(orjson.loads(bundle))

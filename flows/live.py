@@ -22,9 +22,10 @@ from bytewax.recovery import RecoveryConfig
 from config.settings import BadConfig, Settings
 from features.catalogue import Catalogue
 from flows import assemble
-from flows.catalogue import settle_catalogue
+from flows.catalogue import settle_agreed, settle_catalogue
 from flows.changes import BadChange, Changes
 from flows.clock import wall_us
+from flows.cycles import look_seldom
 from flows.effects import Note, RedisEffects
 from flows.errors import BadSettings
 from flows.fraud import fraud
@@ -143,6 +144,10 @@ def _bench(
             if differs:
                 told = f"{'; '.join(differs)}: ringback rules propose lets them count"
                 refused(client, written.sha256, told)
+        held = settle_agreed(data)
+        if held:
+            told = f"features.yaml counts {', '.join(held)} otherwise, and live rules look at that"
+            refused(client, f"features/{'/'.join(held)}", f"{told}: ringback features propose")
     while changes.head() is None:
         time.sleep(0.02)
     return Bench(replace(changes.current(), lists=read_lists(client)))
@@ -264,6 +269,7 @@ def run_flow(
     log.info("flow %s of generation %s walks", place.process, generation)
     epoch = timedelta(seconds=settings.engine.epoch_seconds)
     cut = RecoveryConfig(recovery)  # type: ignore[no-untyped-call]  # Bytewax ships its stubs without types
+    look_seldom()
     if place.addresses:
         cluster_main(
             flow, list(place.addresses), place.process, epoch_interval=epoch, recovery_config=cut

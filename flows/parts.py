@@ -1,7 +1,6 @@
 """How is each part built from the settings? One function a part; settings are read once, here."""
 
 import asyncio
-import gc
 import json
 import logging
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.settings import HERE, BadConfig, Settings, read_settings, read_yaml
+from flows.cycles import look_seldom
 from flows.redis_server import PrivateRedis
 from flows.redis_state import script
 from flows.secrets import Secrets, named_key, read_secrets
@@ -120,10 +120,11 @@ def ledger(
 ) -> None:
     """Run the one writer of the ledger; `recover` first puts back what a Redis has lost."""
     from audit.writer import run_writer
-    from flows.recover import settle
+    from flows.behind import settle
     from flows.redis_server import wait
 
     settle(house, wait(house.redis_url), recover=recover)
+    look_seldom()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
@@ -281,6 +282,7 @@ def gateway(house: House, host: str, port: int, *, demo: bool) -> None:
         fresh = address_file.with_suffix(".new")
         fresh.write_text(f"{at_host}:{at_port}", encoding="ascii")
         fresh.replace(address_file)
+        look_seldom()
         logging.getLogger("ringback.gateway").info("listens on %s:%s", at_host, at_port)
 
     _until_signal(lambda stop: serve(gateway_settings, ports, stop, ready))
@@ -380,7 +382,5 @@ def notify(house: House, page: str) -> None:
         secret=lambda name: named_key(house.data, name),
         plans=plans_of(house),
     )
-    # What is loaded stays, and what a question makes goes by itself: look for cycles seldom.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    look_seldom()
     _until_signal(lambda stop: run_notifier(told, stop))

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from flows import columns as tables
 from flows.assemble import counted, read_rule_set
+from flows.cycles import looking_seldom
 from flows.errors import BadSettings
 from flows.fairness import read_groups
 from flows.files import count_events
@@ -174,7 +175,7 @@ def replay_file(
         total = None if quiet else count_events(file)
         if limit is not None:
             total = None if total is None else min(total, limit)
-        with bar(quiet, file.name, total) as progress:
+        with looking_seldom(), bar(quiet, file.name, total) as progress:
             seconds = replay(
                 facts,
                 settings,
