@@ -7,22 +7,22 @@
        +--(makes, changes or ends what is live)--> waits --approve, by somebody else--> counts
                                                      +---reject---> ended
 
-Whatever touches a live rule or the policy needs a second person (four eyes); a deletion is a change
-like any other. Each step is signed by its person and is a record; nothing is ever taken back, only
-changed again.
+Whatever touches a live rule, what it looks at, or the policy needs a second person (four eyes); a
+deletion is a change like any other. Each step is signed by its person and is a record; nothing is
+ever taken back, only changed again.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import redis
 
-from flows import judgement
-from flows.catalogue import read_catalogue
+from flows import agreed, judgement
+from flows.catalogue import made_of, read_catalogue, written
 from flows.errors import FlowError
 from flows.redis_state import script
 from flows.rule_tests import run_tests
@@ -52,6 +52,7 @@ class Change:
     by: str
     state: str = "waiting"
     steps: Sequence[Mapping[str, Any]] = field(default=())
+    features: Mapping[str, Any] | None = None  # texts of features.yaml, and the words that move
 
     def as_json(self) -> dict[str, Any]:
         """The change as it is kept."""
@@ -65,7 +66,7 @@ class Change:
             "by": self.by,
             "state": self.state,
             "steps": list(self.steps),
-        }
+        } | ({} if self.features is None else {"features": self.features})
 
 
 def _change(raw: bytes) -> Change:
@@ -249,6 +250,66 @@ class Changes:
             return self._step(change, person, "applied", current, after)
         return self._step(change, person, "proposed", current, None)
 
+    def propose_features(self, person: Person, why: str) -> Change:
+        """Propose that ``features.yaml`` counts as it stands now; it waits for somebody else."""
+        person.need("propose")
+        if not why.strip():
+            raise BadChange("change: needed a reason in --why, got none")
+        current = self.current()
+        texts = written(self._data)
+        words = self._words_of(current, texts)
+        if not words:
+            raise BadChange(
+                "features: needed one that a live rule looks at and that counts otherwise, got "
+                "none: what else the file says counts from the next start on"
+            )
+        told = {"files": [list(one) for one in texts], "words": words}
+        said = {"base": current.sha256, "features": told, "why": why, "by": person.name}
+        raw = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+        ident = hashlib.sha256(raw).hexdigest()[:12]
+        if self._client.hexists(names.CHANGES, ident):
+            raise BadChange(f"change {ident}: needed a new one, got one that was proposed already")
+        change = Change(ident, current.sha256, {}, None, why, person.name, features=told)
+        self._recounted(current, change)
+        return self._step(change, person, "proposed", current, None)
+
+    def _words_of(self, current: RuleSet, texts: agreed.Texts) -> dict[str, dict[str, str]]:
+        """Of each feature that a live rule looks at and that moves, its words before and after."""
+        before = agreed.acting_words(orjson.loads(current.document))
+        after = made_of(texts).wordings
+        gone = [name for name in before if name not in after]
+        if gone:
+            raise BadChange(f"features: needed {', '.join(gone)}, which live rules look at")
+        moved = agreed.otherwise(before, after)
+        return {name: {"before": before[name], "after": after[name]} for name in moved}
+
+    def _recounted(self, current: RuleSet, change: Change) -> RuleSet:
+        """The set once features count as a change has it, its rules' own tests run."""
+        if change.features is None:
+            raise BadChange(f"change {change.id}: needed one of features")
+        texts = [(str(text), str(name)) for text, name in change.features["files"]]
+        if self._words_of(current, texts) != change.features["words"]:
+            raise BadChange(
+                f"change {change.id}: needed the features as when it was proposed, got others "
+                "since: propose it again"
+            )
+        made = made_of(texts)
+        known = replace(self._known, wordings={**self._known.wordings, **made.wordings})
+        after = judgement.fresh(orjson.loads(current.document), known)
+        told = run_tests(after.rules, self._known.base, made)
+        failed = [one for one in told if not one.passed]
+        if failed:
+            one = failed[0]
+            raise BadChange(f"rule {one.rule}: needed its test to pass: {one.name}: {one.why}")
+        return after
+
+    def _keep_agreed(self, after: RuleSet) -> None:
+        """What is live from now on counts as the files said when it was agreed on."""
+        texts = written(self._data)
+        words = agreed.acting_words(orjson.loads(after.document))
+        if not agreed.otherwise(words, made_of(texts).wordings):
+            agreed.keep(self._data, texts)
+
     def approve(self, person: Person, ident: str) -> Change:
         """Let a waiting change count; by somebody other than who proposed it."""
         person.need("approve")
@@ -258,6 +319,10 @@ class Changes:
                 f"change {ident}: needed a second person, got {person.name}, who proposed it"
             )
         current = self.current()
+        if change.features is not None:
+            after = self._recounted(current, change)
+            agreed.keep(self._data, change.features["files"])
+            return self._step(change, person, "approved", current, after)
         before = rows_of(orjson.loads(current.document))
         base = judgement.stored(self._data, change.base, self._known)
         then = rows_of(orjson.loads(base.document))
@@ -376,6 +441,7 @@ class Changes:
             change.by,
             state,
             (*change.steps, told),
+            change.features,
         )
         states = {rule.id: rule.state for rule in current.rules}
         body = {
@@ -397,9 +463,12 @@ class Changes:
             "set_before": current.sha256,
             "set": after.sha256 if after else current.sha256,
         }
+        if change.features is not None:
+            body["words"] = change.features["words"]
         records = [self._record(f"config/{change.id}/{step}", body, person, at_us)]
         if after is not None:
             judgement.keep(self._data, after)
+            self._keep_agreed(after)
             records = [
                 *judgement.set_records(
                     after, lambda rid, part: self._record(rid, part, person, at_us)

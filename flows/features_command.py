@@ -50,6 +50,20 @@ def check(file: File, as_json: Json = False) -> None:
         typer.echo(f"{name}: {found.by_name[name].meaning}")
 
 
+@features_app.command()
+def propose(
+    by: Annotated[str, typer.Option("--as", help="Your name, as `ringback staff list` has it.")],
+    why: Annotated[str, typer.Option("--why", help="For those who read it in years.")],
+    data: Data = Path("var"),
+    key: Annotated[Path | None, typer.Option(help="Your key; else $RINGBACK_KEY, or ours.")] = None,
+) -> None:
+    """Propose that features.yaml counts as it stands; `ringback rules approve` by another."""
+    from flows.rules_command import changes_of, tell
+    from flows.staff import person
+
+    tell(changes_of(data).propose_features(person(data, by, key), why))
+
+
 def described(data: Path) -> list[dict[str, Any]]:
     """Every feature of a data directory, as JSON has it; ``since`` is the flow's own word."""
     import redis

@@ -200,9 +200,11 @@ def changes_of(data: Path) -> Any:
     return Changes(house.data, client, known, Recorder(house.settings.tenant).configured, wall_us)
 
 
-def _told(change: Any) -> None:
+def tell(change: Any) -> None:
+    """Say where a change stands."""
     last = change.steps[-1]
-    rules = ", ".join(change.rules) or "the policy"
+    what = "the policy" if change.features is None else ", ".join(change.features["words"])
+    rules = ", ".join(change.rules) or what
     if change.state == "waiting":
         typer.echo(
             f"{change.id}: {rules}: waits for a second person: ringback rules approve {change.id}"
@@ -226,7 +228,7 @@ def propose(
     if refused:
         raise BadSettings(refused[0])
     rows = file_rows(file)
-    _told(changes_of(data).propose(person(data, by, key), rows, why))
+    tell(changes_of(data).propose(person(data, by, key), rows, why))
 
 
 @rules_app.command()
@@ -244,7 +246,7 @@ def policy(
     if not file.is_file():
         raise BadSettings(f"rules policy: needed a file, got {file}, which is none")
     said = read_yaml(file)
-    _told(changes_of(data).propose(person(data, by, key), {}, why, said))
+    tell(changes_of(data).propose(person(data, by, key), {}, why, said))
 
 
 @rules_app.command()
@@ -287,7 +289,7 @@ def _to_state(
     if row["version"] == 1 and state is not None:
         raise BadSettings(f"rule {rule}: needed format 2, which has states: docs/rules.md")
     wished = None if state is None else {**row, "state": state}
-    _told(changes.propose(person(data, by, key), {rule: wished}, why))
+    tell(changes.propose(person(data, by, key), {rule: wished}, why))
 
 
 @rules_app.command()
@@ -295,7 +297,7 @@ def approve(change: str, by: As, data: House = VAR, key: Key = None) -> None:
     """Let a waiting change count; by somebody other than who proposed it."""
     from flows.staff import person
 
-    _told(changes_of(data).approve(person(data, by, key), change))
+    tell(changes_of(data).approve(person(data, by, key), change))
 
 
 @rules_app.command()
@@ -303,7 +305,7 @@ def reject(change: str, by: As, data: House = VAR, key: Key = None) -> None:
     """End a waiting change."""
     from flows.staff import person
 
-    _told(changes_of(data).reject(person(data, by, key), change))
+    tell(changes_of(data).reject(person(data, by, key), change))
 
 
 @rules_app.command()

@@ -16,6 +16,7 @@ import yaml
 from config.settings import HERE, Settings
 from flows import judgement, staff
 from flows.assemble import known_names, read_files, read_rule_set
+from flows.catalogue import read_catalogue, settle_agreed
 from flows.changes import BadChange, Change, Changes, rows_of
 from flows.doctor import examine
 from flows.errors import BadSettings
@@ -544,3 +545,160 @@ def test_lists_are_followed_by_what_was_changed(office: Office) -> None:
     assert bench().lists.on_list("mules", "payee", "acc_2", NOON_US)
     assert before.lists.on_list("mules", "payee", "acc_1", NOON_US)
     assert bench().lists == read_lists(office.client)
+
+
+# -- what a declared feature counts ----------------------------------------------------------------
+
+OWN = (
+    "version: 1\nfilters:\n  tiny: amount <= {}\non_demand:\n  - count per card in 10m where tiny\n"
+)
+TINY = "card.count.tiny.10m"
+
+
+class Desk:
+    """A house with a declared feature that a live rule looks at, started anew when a test says."""
+
+    def __init__(self, data: Path, client: "redis.Redis") -> None:
+        self.data, self.client, self.now_us = data, client, NOON_US
+        self.write(100)
+        self.start()
+        self.office = Office.__new__(Office)
+        self.office.data, self.office.client = data, client
+        self.ann, self.bob = self.office.person("ann"), self.office.person("bob")
+
+    def _clock(self) -> int:
+        self.now_us += 1_000_000
+        return self.now_us
+
+    def write(self, limit: int) -> None:
+        (self.data / "features.yaml").write_text(OWN.format(limit), encoding="utf-8")
+
+    def start(self) -> list[str]:
+        """What the flow does at its start; gives what is held back."""
+        self.changes = self.made()
+        self.changes.adopt(read_files(Settings(), self.data))
+        return settle_agreed(self.data)
+
+    def made(self) -> Changes:
+        known = known_names(Settings(), self.data)
+        return Changes(self.data, self.client, known, Recorder("main").configured, self._clock)
+
+    def look_at_it(self, state: str = "live") -> None:
+        row = {**RULE, "id": "tiny_ones", "when": f"{TINY} >= 3", "state": state, "tests": []}
+        change = self.changes.propose(self.ann, {"tiny_ones": row}, "as declared")
+        if state == "live":
+            self.changes.approve(self.bob, change.id)
+
+    @property
+    def counts(self) -> str:
+        """What is counted by whoever starts now."""
+        return read_catalogue(self.data).wordings[TINY]
+
+    @property
+    def agreed(self) -> str:
+        found: str = orjson.loads(self.changes.current().document)["features"][TINY]
+        return found
+
+
+@pytest.fixture
+def desk(tmp_path: Path, client: "redis.Redis") -> Desk:
+    return Desk(tmp_path, client)
+
+
+def test_a_filter_that_nobody_agreed_on_is_held_back_while_a_live_rule_looks_at_it(
+    desk: Desk,
+) -> None:
+    desk.look_at_it()
+    before = desk.changes.head()
+    desk.write(90_000)
+    for _ in range(2):  # neither at the first start nor at a later one
+        assert desk.start() == [TINY]
+        assert "amount <= 100 and" in desk.counts == desk.agreed
+        assert desk.changes.head() == before
+    desk.write(100)
+    assert desk.start() == []
+
+
+def test_a_removed_feature_of_a_live_rule_is_held_back_too(desk: Desk) -> None:
+    desk.look_at_it()
+    (desk.data / "features.yaml").write_text("version: 1\n", encoding="utf-8")
+    assert desk.start() == [TINY]
+    assert "amount <= 100 and" in desk.counts
+    with pytest.raises(BadChange, match=f"features: needed {TINY}, which live rules look at"):
+        desk.changes.propose_features(desk.ann, "not needed")
+
+
+def test_what_no_live_rule_looks_at_counts_as_its_analyst_says(desk: Desk) -> None:
+    desk.look_at_it("shadow")
+    desk.write(200)
+    assert desk.start() == []
+    assert "amount <= 200 and" in desk.counts == desk.agreed
+
+
+def test_a_new_line_beside_them_counts_at_once(desk: Desk) -> None:
+    desk.look_at_it()
+    more = OWN.format(100) + "  - count per card in 2h where tiny\n"
+    (desk.data / "features.yaml").write_text(more, encoding="utf-8")
+    assert desk.start() == []
+    assert "card.count.tiny.2h" in read_catalogue(desk.data).wordings
+
+
+def test_another_count_takes_two_persons_and_stands_on_record_with_both(desk: Desk) -> None:
+    desk.look_at_it()
+    desk.write(200)
+    desk.start()
+    before = desk.changes.current()
+    change = desk.changes.propose_features(desk.ann, "prices rose")
+    assert change.state == "waiting"
+    assert "amount <= 100 and" in desk.counts
+    with pytest.raises(NotAllowed, match="needed a second person, got ann"):
+        desk.changes.approve(desk.ann, change.id)
+    with pytest.raises(BadChange, match="needed a new one, got one that was proposed already"):
+        desk.changes.propose_features(desk.ann, "prices rose")
+    assert desk.changes.approve(desk.bob, change.id).state == "applied"
+    assert desk.changes.current().sha256 != before.sha256
+    assert "amount <= 200 and" in desk.agreed
+    assert desk.start() == []
+    assert "amount <= 200 and" in desk.counts == desk.agreed
+    rows: Any = desk.client.xrange(names.AUDIT)
+    told = [one["body"] for _, row in rows for one in orjson.loads(row[b"records"])]
+    steps = [one for one in told if "words" in one]
+    assert [(one["step"], one["by"]) for one in steps] == [("proposed", "ann"), ("approved", "bob")]
+    assert all(one["signature"] for one in steps)
+    assert steps[1]["features"] == [TINY]
+    assert list(steps[0]["words"]) == [TINY]
+    assert "<= 100" in steps[0]["words"][TINY]["before"]
+    assert "<= 200" in steps[0]["words"][TINY]["after"]
+
+
+def test_what_was_approved_counts_and_not_what_the_file_says_by_then(desk: Desk) -> None:
+    desk.look_at_it()
+    desk.write(200)
+    change = desk.changes.propose_features(desk.ann, "prices rose")
+    desk.write(90_000)
+    desk.changes.approve(desk.bob, change.id)
+    assert desk.start() == [TINY]
+    assert "amount <= 200 and" in desk.counts == desk.agreed
+    stale = desk.changes.propose_features(desk.ann, "once more")
+    desk.write(300)
+    other = desk.changes.propose_features(desk.ann, "or so")
+    desk.changes.approve(desk.bob, other.id)
+    with pytest.raises(BadChange, match=r"needed the features as when it was proposed, got others"):
+        desk.changes.approve(desk.bob, stale.id)
+
+
+def test_features_that_move_nothing_need_no_proposal(desk: Desk) -> None:
+    desk.look_at_it()
+    with pytest.raises(BadChange, match=r"needed one that a live rule looks at .* got none"):
+        desk.changes.propose_features(desk.ann, "why not")
+    with pytest.raises(BadChange, match="needed a reason in --why, got none"):
+        desk.changes.propose_features(desk.ann, " ")
+
+
+def test_features_are_put_back_where_a_change_of_them_is_rejected(desk: Desk) -> None:
+    desk.look_at_it()
+    desk.write(200)
+    change = desk.changes.propose_features(desk.ann, "prices rose")
+    assert desk.changes.reject(desk.bob, change.id).state == "rejected"
+    assert desk.start() == [TINY]
+    assert "amount <= 100 and" in desk.counts
