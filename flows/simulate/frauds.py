@@ -63,17 +63,19 @@ def stolen_card(people: People, day: Day, story: Story) -> None:
 def card_testing(people: People, day: Day, story: Story) -> None:
     """Does the card still work? Many small payments on the web, then a large one.
 
-    One in five has patience: a few, an hour or so apart.
+    One in five has patience: a few, an hour or so apart. One in five more has all the time in the
+    world: some hours apart, so that no hour and hardly a day looks busy.
     """
     scene = stranger(day.chance, _thiefs_city(day, story))
     at_us = day.at_any_hour()
-    patient = day.chance.random() < 0.2
-    for _ in range(day.chance.randrange(5, 9) if patient else day.chance.randrange(8, 26)):
+    hurry = day.chance.random()
+    low_s, high_s = (10_800, 32_400) if hurry < 0.2 else (1500, 7200) if hurry < 0.4 else (4, 90)
+    for _ in range(day.chance.randrange(5, 9) if hurry < 0.4 else day.chance.randrange(8, 26)):
         odd = day.chance.random() < 0.7
         where = odd_web_shop(day.chance.getrandbits(20)) if odd else any_web_shop(day.chance)
         minor = day.chance.randrange(day.customer.unit // 2, day.customer.unit * 3)
         day.pay_on_the_web(at_us, where, minor, scene, "card_testing")
-        at_us = day.later(at_us, 1500, 7200) if patient else day.later(at_us, 4, 90)
+        at_us = day.later(at_us, low_s, high_s)
     if day.chance.random() < 0.7:
         where = any_web_shop(day.chance)
         day.pay_on_the_web(at_us, where, day.between(200, 1800), scene, "card_testing")

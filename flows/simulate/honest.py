@@ -98,13 +98,16 @@ def new_payee(people: People, day: Day, story: Story) -> None:
 
 
 def large(people: People, day: Day, story: Story) -> None:
-    """A large sum, rightly: a deposit, a used car; half of them to someone new."""
+    """A large sum, rightly: a deposit, a used car; half to someone new, some in two parts."""
     kind, session, at_us = story.kind, day.session(), day.at_habit()
     day.login(at_us, day.scene, session, kind)
     at_us = day.later(at_us, 60, 900)
     payee = day.chance.choice(day.customer.friends)
     if day.chance.random() < 0.5:
         payee = person(day.chance, day.customer.home.country)
+        if day.chance.random() < 0.4:  # an advance now, the rest within hours
+            day.transfer(at_us, payee, day.between(100, 1500), day.scene, session, kind)
+            at_us = day.later(at_us, 300, 4 * 3600)
     day.transfer(at_us, payee, day.between(800, 8000), day.scene, session, kind)
 
 
