@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from audit.entries import Ends, Run, Seen
+from audit.entries import Ends, Run, Seen, tenant_of
 from audit.errors import EvidenceMalformed
 from audit.findings import Fault, Report
 from audit.leaf import NO_PREVIOUS, decode
@@ -58,7 +58,7 @@ class Chain:
         self._across, self._closed = across, across.closed
         self._gone: dict[str, int] = {}
         self._follows: dict[str, str] = {}
-        self._tenant = origin.split("/")[-3] if origin.count("/") >= 3 else ""
+        self.tenant = tenant_of(origin)
         self._ts = ""
         self._rids: set[bytes] = set()
         self._decided: dict[str, int] = {}

@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from audit.errors import EvidenceMalformed
-from audit.leaf import FORMAT, NO_PREVIOUS, OPTIONAL, REQUIRED, decode, is_utc
+from audit.leaf import (
+    FORMAT,
+    NO_PREVIOUS,
+    OPTIONAL,
+    REQUIRED,
+    decode,
+    decode_but_floats,
+    decode_slowly,
+    is_plain,
+    is_utc,
+)
 from audit.tiles import (
     HASH_BYTES,
     payload_file,
@@ -32,6 +42,10 @@ SPECIAL = frozenset(["case.heads", "case.moved", "retention.destroyed"])
 _BODY_KINDS = SPECIAL | frozenset(
     ["case.opened", "case.closed", "log.gap", "log.start", "log.stop", "key.created"]
 )
+_EITHER_END = frozenset(["case.opened", "case.closed"])
+_FIELDS = len(REQUIRED)
+_ACTOR = frozenset(["type", "id", "role"])
+_SPOKEN = {str: "a string", dict: "an object", list: "a list"}
 _NEEDED = frozenset(REQUIRED)
 _KNOWN = _NEEDED | frozenset(OPTIONAL)
 
@@ -111,27 +125,33 @@ class Part(NamedTuple):
     tile_faults: list[tuple[int, str]]
 
 
-class Job(NamedTuple):
-    """Which tiles of which log, whose first `below` records were verified before."""
+class Whole(NamedTuple):
+    """A log as its checkpoint has it; the first `below` records were verified before."""
 
     path: str
-    tiles: range
+    tenant: str
     size: int
-    below: int
+    below: int = 0
+
+
+class Job(NamedTuple):
+    """Which tiles of which log."""
+
+    log: Whole
+    tiles: range
     wanted: tuple[int, ...]
 
 
-def parts(
-    path: Path, size: int, *, below: int = 0, wanted: Sequence[int] = (), workers: int = 1
-) -> Iterator[Part]:
+def parts(log: Whole, wanted: Sequence[int] = (), *, workers: int = 1) -> Iterator[Part]:
     """The parts of a log in order; `wanted` are sizes whose roots are asked for, besides `size`."""
+    size = log.size
     tiles = (size + TILE_WIDTH - 1) // TILE_WIDTH
     jobs = []
     for first in range(0, tiles, TILES_A_PART):
         last = min(first + TILES_A_PART, tiles)
         low, high = first * TILE_WIDTH, last * TILE_WIDTH
         here = tuple(one for one in {*wanted, size} if low < one <= high)
-        jobs.append(Job(str(path), range(first, last), size, below, here))
+        jobs.append(Job(log, range(first, last), here))
     if workers > 1 and size >= PARALLEL_FROM:
         with multiprocessing.get_context("fork").Pool(workers, gc.disable) as pool:
             yield from pool.imap(read_part, jobs)
@@ -139,16 +159,22 @@ def parts(
         yield from map(read_part, jobs)
 
 
+def tenant_of(origin: str) -> str:
+    """`<bank>/ringback/<tenant>/<class>/<year>` -> tenant."""
+    return origin.split("/")[-3] if origin.count("/") >= 3 else ""
+
+
 def read_part(job: Job) -> Part:
     """Read, hash and look at some tiles."""
-    path, start = Path(job.path), job.tiles.start * TILE_WIDTH
-    leaves: list[bytes] = []
-    hashes: list[bytes] = []
+    log, path, start = job.log, Path(job.log.path), job.tiles.start * TILE_WIDTH
+    at = start
+    before: list[bytes] = []
     roots: list[bytes] = []
     rests: dict[int, bytes] = {}
     missing, faults = None, []
+    gathering = _Gathering(path, log.tenant, max(start, log.below))
     for n in job.tiles:
-        width = min(TILE_WIDTH, job.size - n * TILE_WIDTH)
+        width = min(TILE_WIDTH, log.size - n * TILE_WIDTH)
         entries, missing = _read_entries(path, n, width)
         these = [sha256(b"\x00" + leaf).digest() for leaf in entries]
         if fault := _tile_fault(path, n, width, these):
@@ -159,24 +185,24 @@ def read_part(job: Job) -> Part:
                 rests[size] = root_of(these[:within])
         if len(these) == TILE_WIDTH:
             roots.append(root_of(these))
-        leaves += entries
-        hashes += these
+        skip = min(max(0, log.below - at), len(these))
+        before += these[:skip]
+        gathering.look(at, entries, these, skip)
+        at += len(these)
         if missing is not None:
             break
-    skip = min(max(0, job.below - start), len(leaves))
-    steps = _look_through(path, start, leaves, hashes, skip)
-    before = b"".join(hashes[:skip])
-    return Part(start, len(leaves), roots, rests, before, steps, missing, faults)
+    steps = gathering.steps()
+    return Part(start, at - start, roots, rests, b"".join(before), steps, missing, faults)
 
 
-def seen(path: Path, part: Part, size: int, below: int) -> Iterator[tuple[int, Seen]]:
+def seen(log: Whole, part: Part, below: int) -> Iterator[tuple[int, Seen]]:
     """(index, what there is to see) of each record of a part, one by one."""
     first = part.start // TILE_WIDTH
     for n in range(first, first + (part.length + TILE_WIDTH - 1) // TILE_WIDTH):
-        leaves, _ = _read_entries(path, n, min(TILE_WIDTH, size - n * TILE_WIDTH))
+        leaves, _ = _read_entries(Path(log.path), n, min(TILE_WIDTH, log.size - n * TILE_WIDTH))
         for index, leaf in enumerate(leaves, n * TILE_WIDTH):
             if index >= below:
-                yield index, see(leaf)
+                yield index, see(leaf, log.tenant)
 
 
 def _read_entries(path: Path, n: int, width: int) -> tuple[list[bytes], str | None]:
@@ -211,29 +237,23 @@ def _tile_fault(path: Path, n: int, width: int, hashes: list[bytes]) -> tuple[in
     return None
 
 
-def see(leaf: bytes) -> Seen:
-    """One record, with what is wrong with its leaf (rule 5)."""
+def see(leaf: bytes, tenant: str) -> Seen:
+    """One record of a tenant's log, with what is wrong with its leaf (rule 5)."""
     hashed = leaf_hash(leaf)
     try:
         record = decode(leaf)
     except (ValueError, RecursionError) as error:
         return Seen(hashed, f"the leaf can't be read: {error}")
     try:
-        return _look(hashed, record)
+        return _look(hashed, record, tenant)
     except (KeyError, TypeError, AttributeError) as error:
         return Seen(hashed, f"the leaf has not the fields of a record: {error!r}")
 
 
-def _look(hashed: bytes, record: dict[str, Any]) -> Seen:
-    names = record.keys()
-    if not (_NEEDED <= names <= _KNOWN):
-        found = ", ".join(sorted(_NEEDED - names) or sorted(names - _KNOWN))
-        return Seen(hashed, f"fields missing or unknown: {found}")
+def _look(hashed: bytes, record: dict[str, Any], tenant: str) -> Seen:
+    if fault := _shape_fault(record, tenant):
+        return Seen(hashed, fault)
     kind, ts, body = record["kind"], record["ts"], record["body"]
-    if not (type(kind) is str and is_utc(ts) and is_utc(record["at"]) and type(body) is dict):
-        return Seen(hashed, "kind is a string, ts and at are UTC times, body is an object")
-    if record["v"] != FORMAT:
-        return Seen(hashed, f"v is {FORMAT}, got {record['v']!r}")
     payloads: tuple[str, ...] = ()
     if record["payload"]:
         payloads = tuple(item["sha256"] for item in record["payload"])
@@ -255,6 +275,32 @@ def _look(hashed: bytes, record: dict[str, Any]) -> Seen:
     )
 
 
+def _shape_fault(record: dict[str, Any], tenant: str) -> str | None:
+    """Which field of a leaf can't be; None where all can."""
+    names = record.keys()
+    if not (_NEEDED <= names <= _KNOWN):
+        found = ", ".join(sorted(_NEEDED - names) or sorted(names - _KNOWN))
+        return f"fields missing or unknown: {found}"
+    if record["v"] != FORMAT:
+        return f"v is {FORMAT}, got {record['v']!r}"
+    if not (is_utc(record["ts"]) and is_utc(record["at"])):
+        return "ts and at are UTC times"
+    if record["tenant"] != tenant:
+        return f"this log is of tenant {tenant}, the leaf of {record['tenant']!r}"
+    for name, kind in (("kind", str), ("rid", str), ("body", dict), ("payload", list)):
+        if type(record[name]) is not kind:
+            return f"{name} is {_SPOKEN[kind]}, got {record[name]!r:.80}"
+    for name in ("case", "event", "subject"):
+        if record[name] is not None and type(record[name]) is not str:
+            return f"{name} is a string or null, got {record[name]!r:.80}"
+    actor, grade = record["actor"], record["grade"]
+    if type(actor) is not dict or actor.keys() != _ACTOR:
+        return f"actor is {{type, id, role}}, got {actor!r:.80}"
+    if type(grade) is not int or not 1 <= grade <= 3:
+        return f"grade is 1, 2 or 3, got {grade!r:.80}"
+    return None
+
+
 def _sealed(body: dict[str, Any]) -> tuple[Key, ...]:
     return tuple((item["subject"], item.get("key", 1)) for item in body["sealed"].values())
 
@@ -263,32 +309,54 @@ class _Odd(Exception):
     """Something in the part is not plainly right: look at it record by record."""
 
 
-def _look_through(
-    path: Path, start: int, leaves: list[bytes], hashes: list[bytes], skip: int
-) -> list[Run | Special] | None:
-    steps: list[Run | Special] = []
-    gathered = _Gathered(path, start + skip)
-    try:
-        for offset in range(skip, len(leaves)):
-            record = decode(leaves[offset])
-            kind = record["kind"]
-            if kind in SPECIAL or kind.startswith("log."):
-                gathered.close(steps)
-                steps.append(Special(start + offset, _look(hashes[offset], record)))
-                gathered = _Gathered(path, start + offset + 1)
-            else:
-                gathered.take(start + offset, record, hashes[offset])
-        gathered.close(steps)
-    except (_Odd, ValueError, RecursionError, LookupError, TypeError, AttributeError, OSError):
-        return None
-    return steps
+#: What odd records make Python raise.
+_STRANGE = (ValueError, RecursionError, LookupError, TypeError, AttributeError, OSError)
+
+
+class _Gathering:
+    """The runs and special records of a part, tile by tile, while its bytes are at hand."""
+
+    def __init__(self, path: Path, tenant: str, start: int) -> None:
+        self._path, self._tenant = path, tenant
+        self._steps: list[Run | Special] | None = []
+        self._run = _Gathered(path, tenant, start)
+
+    def look(self, start: int, leaves: list[bytes], hashes: list[bytes], skip: int) -> None:
+        """The records of one tile, without the first `skip`."""
+        if self._steps is None:
+            return
+        run = self._run
+        try:
+            for offset in range(skip, len(leaves)):
+                record = decode_but_floats(leaves[offset]) or decode_slowly(leaves[offset])
+                kind = record["kind"]
+                if kind in SPECIAL or kind.startswith("log."):
+                    run.close(self._steps)
+                    found = see(leaves[offset], self._tenant)
+                    self._steps.append(Special(start + offset, found))
+                    self._run = run = _Gathered(self._path, self._tenant, start + offset + 1)
+                else:
+                    run.take(start + offset, record, hashes[offset])
+        except (_Odd, *_STRANGE):
+            self._steps = None
+
+    def steps(self) -> list[Run | Special] | None:
+        """All of them; None where the records have to be looked at one by one."""
+        if self._steps is not None:
+            try:
+                self._run.close(self._steps)
+            except _Odd:
+                self._steps = None
+        return self._steps
 
 
 class _Gathered:
     """A run while it is gathered. Raises `_Odd`, or what odd records make Python raise."""
 
-    def __init__(self, path: Path, start: int) -> None:
-        self._path, self._start, self._count = path, start, 0
+    def __init__(self, path: Path, tenant: str, start: int) -> None:
+        self._path, self._tenant, self._start, self._count = path, tenant, start, 0
+        self._names: tuple[str, ...] = ()
+        self._actor: Any = None
         self._first_ts = self._ts = ""
         self._rids: set[bytes] = set()
         self._decided: dict[str, int] = {}
@@ -297,31 +365,68 @@ class _Gathered:
         self._needed: set[Key] = set()
         self._follows: list[tuple[str, str, str]] = []
 
-    def take(self, index: int, record: dict[str, Any], hashed: bytes) -> None:
+    def take(  # noqa: C901, PLR0912  a million times: one function
+        self, index: int, record: dict[str, Any], hashed: bytes
+    ) -> None:
         kind, ts, body, case = record["kind"], record["ts"], record["body"], record["case"]
-        if len(record) != len(REQUIRED) and not (_NEEDED <= record.keys() <= _KNOWN):
+        event, subject, actor = record["event"], record["subject"], record["actor"]
+        names = tuple(record)
+        usual = names == self._names and actor == self._actor
+        if not usual or len(names) != _FIELDS:  # as a rule they are those of before
+            rest = (record[name] for name in names if name not in ("body", "payload"))
+            if _shape_fault(record, self._tenant) is not None or not is_plain(list(rest)):
+                raise _Odd
+            # Only strings equal nothing but themselves: 1.0 is 1.
+            self._actor = actor if all(type(name) is str for name in actor.values()) else None
+            self._names = names
+        if (
+            record["tenant"] != self._tenant
+            or type(record["v"]) is not int
+            or type(record["grade"]) is not int
+            or not 1 <= record["grade"] <= 3
+            or not is_plain(body.values())
+            or (event is not None and type(event) is not str)
+            or (subject is not None and type(subject) is not str)
+            or type(record["payload"]) is not list
+            or not is_plain(record["payload"])
+        ):
             raise _Odd
         if ts != self._ts:
             if not is_utc(ts) or ts < self._ts:
                 raise _Odd
             self._first_ts = self._first_ts or ts
             self._ts = ts
-        if record["v"] != FORMAT or type(body) is not dict or not is_utc(record["at"]):
+        if record["v"] != FORMAT or not is_utc(record["at"]):
             raise _Odd
         self._rids.add(sha256(record["rid"].encode()).digest()[:16])
         self._count += 1
         if case is not None:
-            self._take_case(index, kind, case, record, hashed)
+            seq, prev = record["case_seq"], record["case_prev"]
+            stand = self._cases.get(case)
+            if (
+                stand is None
+                or kind in _EITHER_END
+                or type(seq) is not int
+                or seq != stand[2] + 1
+                or prev != stand[3].hex()
+                or stand[5]
+            ):
+                self._take_end(index, kind, case, record, hashed)
+            else:
+                stand[2], stand[3], stand[4] = seq, hashed, index
         elif record["case_seq"] is not None or record["case_prev"] is not None:
             raise _Odd
         if "sealed" in body:
             self._needed.update(key for key in _sealed(body) if key not in self._created)
-        if kind == "key.created" and record["subject"] is not None:
-            self._created.add((record["subject"], body.get("version", 1)))
-        event = record["event"] if kind == "decision" else None
-        if event is not None and self._decided.setdefault(event, index) != index:
-            raise _Odd
-        self._look_at_payloads(record)
+        if kind == "key.created":
+            if subject is not None:
+                self._created.add((subject, body.get("version", 1)))
+        elif kind == "decision" and event is not None:
+            self._decided.setdefault(event, index)
+            if self._decided[event] != index:
+                raise _Odd
+        if record["payload"]:
+            self._look_at_payloads(record)
 
     def _look_at_payloads(self, record: dict[str, Any]) -> None:
         for entry in record["payload"]:
@@ -329,9 +434,10 @@ class _Gathered:
             if sha256(payload_file(self._path, digest).read_bytes()).hexdigest() != digest:
                 raise _Odd
 
-    def _take_case(
+    def _take_end(
         self, index: int, kind: str, case: str, record: dict[str, Any], hashed: bytes
     ) -> None:
+        """A record with which a case begins, enters this run, or closes; any other is odd."""
         seq, prev = record["case_seq"], record["case_prev"]
         stand = self._cases.get(case)
         opens = kind == "case.opened"

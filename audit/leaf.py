@@ -53,6 +53,7 @@ _SCALARS = frozenset([str, int, bool, type(None)])
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
 _YEARS = re.compile(r"(\d{1,4})y\Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SPELLING = 0 if orjson is None else orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 _in_c = c_make_encoder and c_make_encoder(
     None, None, encode_basestring, None, ":", ",", True, False, False
 )
@@ -77,22 +78,27 @@ def decode(leaf: bytes) -> dict[str, Any]:
     With `orjson` the common leaf is read several times as fast; whatever is not plainly in the one
     spelling is asked again of the standard library, whose word it is.
     """
-    if orjson is not None:
-        try:
-            found = orjson.loads(leaf)
-            spelling = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
-            if (
-                type(found) is dict
-                and _is_plain(found.values())
-                and orjson.dumps(found, option=spelling) == leaf
-            ):
-                return found
-        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-            pass
+    found = decode_but_floats(leaf)
+    if type(found) is dict and is_plain(found.values()):
+        return found
     return decode_slowly(leaf)
 
 
-def _is_plain(values: Collection[Any]) -> bool:
+def decode_but_floats(leaf: bytes) -> Any:
+    """What `decode` reads, quickly, except that floats may be in it: ask `is_plain`.
+
+    None where it is not plainly in the one spelling, or `orjson` is not there.
+    """
+    if orjson is None:
+        return None
+    try:
+        found = orjson.loads(leaf)
+        return found if orjson.dumps(found, option=_SPELLING) == leaf else None
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return None
+
+
+def is_plain(values: Collection[Any]) -> bool:
     """Whether there is no float in it; how large the integers are, `orjson` looks itself."""
     if _SCALARS.issuperset(map(type, values)):
         return True
@@ -101,9 +107,9 @@ def _is_plain(values: Collection[Any]) -> bool:
         if kind in _SCALARS:
             continue
         if kind is dict:
-            if not _is_plain(item.values()):
+            if not is_plain(item.values()):
                 return False
-        elif kind is not list or not _is_plain(item):
+        elif kind is not list or not is_plain(item):
             return False
     return True
 
