@@ -1,5 +1,7 @@
 """Which Redis? The one that is configured, or a private one that loses nothing it acknowledged."""
 
+import contextlib
+import random
 import shutil
 import socket
 import subprocess
@@ -12,13 +14,25 @@ from flows.errors import NotReady
 
 OLDEST = (6, 2)
 _START_SECONDS = 60.0
+_FIRST_PORT = 12_000  # below it stand the ports of well-known services
+_LENT = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on 127.0.0.1 that was free a moment ago, and that the kernel lends to nobody.
+
+    It is remembered over restarts. One of those that the kernel gives to outgoing connections
+    (ip_local_port_range) would be somebody's by then, now and again.
+    """
+    lent_from = 32_768
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lent_from = int(_LENT.read_text(encoding="ascii").split()[0])
+    for _ in range(100):
+        port = random.randrange(_FIRST_PORT, lent_from) if lent_from > 2 * _FIRST_PORT else 0
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise NotReady("no port is free on 127.0.0.1: end what listens there")
 
 
 def program() -> str:
