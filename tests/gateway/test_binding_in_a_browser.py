@@ -17,6 +17,7 @@ from tests.gateway.chromium import chromium
 from tests.gateway.test_page_attacks import _BOXES
 from tests.gateway.test_pages_in_a_browser import _picture, _shown, _text
 from tests.gateway.test_signing_in_a_browser import ANNA, Signer
+from tests.patience import PATIENCE
 
 HOME = "/v1/customers/C-1"
 DAY_US = 24 * 3_600_000_000
@@ -100,7 +101,7 @@ async def customer(redis_url: str, folder: Path, **settings: Any) -> AsyncIterat
 
 def play(story: Any) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(story(), 120)
+        await asyncio.wait_for(story(), 5 * PATIENCE)
 
     asyncio.run(bounded())
 

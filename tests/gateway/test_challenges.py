@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import aiohttp
 import orjson
+import pytest
 
 from risk import names
 from tests.gateway.asking import ask, end, link_token
@@ -41,6 +42,7 @@ class Browser:
         return await self.post(BASE + "/session", {"token": link_token()})
 
 
+@pytest.mark.usefixtures("settles")
 def test_the_page_asks_and_passes_one_answer_on(redis_url: str, tmp_path: Path) -> None:
     async def story() -> None:
         async with running(redis_url, tmp_path) as bank, Browser(bank) as browser:

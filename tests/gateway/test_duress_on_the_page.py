@@ -1,6 +1,7 @@
 """Who is forced holds Confirm down: the bank hears of it, and the screen shows nothing of it."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,37 @@ from tests.gateway.asking import ask, end, link_token
 from tests.gateway.bank import Bank, running
 from tests.gateway.chromium import Page, chromium
 from tests.gateway.test_pages_in_a_browser import _shown, _text
+from tests.patience import PATIENCE
 
 OLGA = "cus_olga"
 LONG, SHORT = 2.3, 0.05
 
 
+pytestmark = pytest.mark.usefixtures("settles")  # what both answers are told must be equal
+
+
+async def still(page: Page) -> bytes:
+    """A picture once nothing moves any more: a button under the pointer may still be painted."""
+    before = b""
+    async with asyncio.timeout(PATIENCE):
+        while (now := await page.picture()) != before:
+            before = now
+            await asyncio.sleep(0.1)
+    return before
+
+
 async def held_down(page: Page, seconds: float, by: str) -> bytes:
-    """Press Confirm for so long; gives what the screen shows while it is pressed."""
+    """Press Confirm for so long; gives what the screen shows while it is pressed.
+
+    Who lets go of it says when, for a busy machine may take long over a picture.
+    """
+    down = time.time()
+    down_at, up_at = {"timestamp": down}, {"timestamp": down + seconds}
     if by == "key":
         await page.run("document.getElementById('confirm').focus()")
         key = {"key": " ", "code": "Space", "windowsVirtualKeyCode": 32, "text": " "}
-        await page.send("Input.dispatchKeyEvent", type="keyDown", **key)
-        await asyncio.sleep(seconds)
-        await page.send("Input.dispatchKeyEvent", type="keyUp", **key)
+        await page.send("Input.dispatchKeyEvent", type="keyDown", **key, **down_at)
+        await page.send("Input.dispatchKeyEvent", type="keyUp", **key, **up_at)
         return b""
     box = await page.run(
         "(() => { const box = document.getElementById('confirm').getBoundingClientRect();"
@@ -32,13 +51,12 @@ async def held_down(page: Page, seconds: float, by: str) -> bytes:
     )
     at = {"x": box[0], "y": box[1], "button": "left", "clickCount": 1}
     await page.send("Input.dispatchMouseEvent", **{**at, "type": "mouseMoved", "button": "none"})
-    await page.send("Input.dispatchMouseEvent", type="mousePressed", **at)
-    await asyncio.sleep(seconds)
+    await page.send("Input.dispatchMouseEvent", type="mousePressed", **at, **down_at)
     # The clock runs on, whoever waits: all else must be the same.
     await page.run("document.getElementById('clock').style.visibility = 'hidden'")
-    pressed = await page.picture()
+    pressed = await still(page)
     await page.run("document.getElementById('clock').style.visibility = ''")
-    await page.send("Input.dispatchMouseEvent", type="mouseReleased", **at)
+    await page.send("Input.dispatchMouseEvent", type="mouseReleased", **at, **up_at)
     return pressed
 
 
@@ -67,7 +85,7 @@ async def confirmed(
     seen: list[Any] = [await held_down(page, seconds, by)]
     await page.until(f"{_text('message-title')} === 'Confirmed'")
     await closing
-    seen.append(await page.picture())
+    seen.append(await still(page))
     seen.append(await page.run("document.body.innerText"))
     told = await page.run("window.told")
     seen.append([[status, body | {"at": ""}] for status, body in told])
@@ -92,7 +110,7 @@ def test_a_long_confirm_of_who_has_a_duress_word_is_forced_and_every_screen_is_e
                 assert one == other, part  # pictures byte by byte
             assert "duress" not in orjson.dumps(shown[2:] + seen[2:]).decode()
 
-    asyncio.run(asyncio.wait_for(story(), 90))
+    asyncio.run(asyncio.wait_for(story(), 5 * PATIENCE))
 
 
 def test_a_long_confirm_of_who_has_agreed_on_nothing_is_a_confirm(
@@ -103,7 +121,7 @@ def test_a_long_confirm_of_who_has_agreed_on_nothing_is_a_confirm(
             answer, _ = await confirmed(bank, page, "ch_1", LONG)
             assert (answer["decision"], answer["reason"]) == ("confirm", None)
 
-    asyncio.run(asyncio.wait_for(story(), 60))
+    asyncio.run(asyncio.wait_for(story(), 5 * PATIENCE))
 
 
 def test_the_page_tells_nobody_whether_there_is_a_duress_word(
@@ -127,4 +145,4 @@ def test_the_page_tells_nobody_whether_there_is_a_duress_word(
                 found.append({key: told[key] for key in told.keys() - left})
             assert found[0] == found[1]
 
-    asyncio.run(asyncio.wait_for(story(), 60))
+    asyncio.run(asyncio.wait_for(story(), 5 * PATIENCE))

@@ -15,6 +15,7 @@ from risk.privacy import Tokens, open_sealed
 from risk.push import public_text, vapid_key
 from tests.gateway.bank import running
 from tests.gateway.chromium import Page, chromium
+from tests.patience import PATIENCE
 
 KEY = public_text(vapid_key(b"v" * 32))
 P256DH = public_text(ec.generate_private_key(ec.SECP256R1()))
@@ -51,7 +52,7 @@ async def subscribed(page: Page, url: str) -> str:
     await page.until("document.readyState === 'complete'")
     await page.run("navigator.serviceWorker.register('/sw.js').then(() => 'ok')")
     await page.until("navigator.serviceWorker.controller.state === 'activated'")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             for told in page.told:
                 if told["method"] == "ServiceWorker.workerRegistrationUpdated":
@@ -70,7 +71,7 @@ def test_a_push_is_shown_without_amount_and_its_closing_takes_its_place(
 
             async def push(data: str, count: int, body: str) -> list[dict[str, Any]]:
                 """Push until it is seen: a browser drops what comes before it has the worker."""
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(PATIENCE):
                     while True:
                         await page.send(
                             "ServiceWorker.deliverPushMessage",

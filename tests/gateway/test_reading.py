@@ -10,6 +10,7 @@ import aiohttp
 
 from risk import names
 from tests.gateway.bank import BEARERS, Bank, payment, running
+from tests.patience import PATIENCE
 
 SOME = ("pay-1", "pay-2", "pay-3")
 
@@ -84,7 +85,7 @@ def test_a_reading_waits_until_its_record_is_durable(redis_url: str, tmp_path: P
         async with running(redis_url, tmp_path, writes=False) as bank:
             await bank.post(payment("pay-1"))
             asked = asyncio.create_task(bank.call("GET", "/v1/live/pay-1", role="officer"))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while not await readings(bank):  # noqa: ASYNC110 - a real Redis tells nobody
                     await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from joserfc.jwk import ECKey
 
 from risk import names, signed
@@ -30,6 +31,7 @@ async def _refusals(bank: Bank) -> list[str]:
     return [r["body"]["why"] for r in records if r["body"].get("taken") is False]
 
 
+@pytest.mark.usefixtures("settles")
 def test_a_device_s_signature_needs_no_cookie_and_is_used_once(
     redis_url: str, tmp_path: Path
 ) -> None:
@@ -158,6 +160,7 @@ async def _time_of(bank: Bank, name: str) -> str:
     return str(found[0])
 
 
+@pytest.mark.usefixtures("settles")
 def test_under_duress_the_customer_s_calls_say_what_they_always_say(
     redis_url: str, tmp_path: Path
 ) -> None:

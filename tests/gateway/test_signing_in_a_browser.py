@@ -155,6 +155,7 @@ def test_a_confirm_is_signed_on_the_page_and_checked_again_from_the_record_alone
     asyncio.run(story())
 
 
+@pytest.mark.usefixtures("settles")
 def test_each_signature_that_is_not_one_over_this_question_is_refused_and_on_record(
     redis_url: str, tmp_path: Path
 ) -> None:

@@ -14,11 +14,12 @@ import pytest
 from aiohttp import web
 
 from gateway.ports import Webhook
-from gateway.webhook import AddressRefused, CheckedResolver
+from gateway.webhook import DUE, POSITION, AddressRefused, CheckedResolver
 from risk import names
 from risk.calls import check_url, may_be_called
 from tests.gateway.asking import ask, end
 from tests.gateway.bank import running
+from tests.patience import PATIENCE, until
 from tests.servers import free_port
 
 SECRET = b"s" * 32
@@ -68,11 +69,11 @@ def test_an_outcome_is_told_once_signed_and_again_until_it_is_taken(
         receiver = Receiver()
         receiver.statuses = [500, 302]
         async with running(redis_url, tmp_path, webhook=_hook(port)) as bank:
-            await asyncio.sleep(0.6)  # it has found out from where on it tells
+            await until(lambda: bank.redis.get(POSITION), "from where on it tells")
             await end(bank, await ask(bank), "denied", "decline")
             await asyncio.sleep(0.5)  # nobody is there yet
             async with receiving(port, receiver):
-                await asyncio.wait_for(receiver.enough.wait(), 20)
+                await asyncio.wait_for(receiver.enough.wait(), PATIENCE)
             assert len(receiver.told) == 3
             ids = {headers["webhook-id"] for headers, _ in receiver.told}
             assert len(ids) == 1
@@ -93,14 +94,18 @@ def test_a_restart_forgets_no_outcome_and_tells_none_twice(redis_url: str, tmp_p
         receiver = Receiver()
         hook = _hook(port)
         async with running(redis_url, tmp_path, webhook=hook) as bank:
-            await asyncio.sleep(0.6)
+            await until(lambda: bank.redis.get(POSITION), "from where on it tells")
             await end(bank, await ask(bank), "denied", "decline")
             await asyncio.sleep(0.6)
         async with receiving(port, receiver):
             async with running(redis_url, tmp_path, webhook=hook) as bank:
-                await asyncio.wait_for(receiver.enough.wait(), 20)
+                await asyncio.wait_for(receiver.enough.wait(), PATIENCE)
+
+                async def done() -> bool:
+                    return not await bank.redis.zcard(DUE)
+
+                await until(done, "nothing left to tell")
                 await asyncio.sleep(0.5)
-                assert not await bank.redis.zcard("rb:webhook:due")
                 assert not await bank.redis.xlen(names.DEAD)
             assert len(receiver.told) == 1
 
