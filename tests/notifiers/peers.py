@@ -153,7 +153,7 @@ class Push:
         await self._http.close()
         if self._process is not None:
             self._process.kill()
-            self._process.wait(timeout=5)
+            self._process.wait(timeout=60)
 
     def _start(self, node: str) -> None:
         with (self._tmp / "push.log").open("ab") as log:

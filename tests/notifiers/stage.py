@@ -89,19 +89,29 @@ class Flow:
 
     def __init__(self, url: str) -> None:
         self.redis: Any = Redis.from_url(url, protocol=2)
-        self.ledger_runs = True
+        self._ledger_stops = asyncio.Event()
         self._ledger: asyncio.Task[None] | None = None
 
     async def _write_ledger(self) -> None:
         """The pretended ledger: what lies on the audit stream is durable a moment later."""
         with contextlib.suppress(RedisError, OSError):
-            while True:
-                if self.ledger_runs:
-                    await self.make_durable()
+            while not self._ledger_stops.is_set():
+                await self.make_durable()
                 await asyncio.sleep(0.003)
 
-    async def __aenter__(self) -> Self:
+    async def stop_ledger(self) -> None:
+        """From now on nothing becomes durable but by `make_durable`."""
+        self._ledger_stops.set()
+        if self._ledger is not None:
+            await self._ledger
+
+    def start_ledger(self) -> None:
+        """All becomes durable by itself, as it does from the start."""
+        self._ledger_stops.clear()
         self._ledger = asyncio.create_task(self._write_ledger())
+
+    async def __aenter__(self) -> Self:
+        self.start_ledger()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -8,11 +8,12 @@ from typing import TypeVar
 from notifiers import stanzas
 from notifiers.prosody import Prosody
 from tests.notifiers import stage
+from tests.patience import PATIENCE
 
 T = TypeVar("T")
 
 
-def run(story: Awaitable[T], seconds: float = 60.0) -> T:
+def run(story: Awaitable[T], seconds: float = 5 * PATIENCE) -> T:
     async def bounded() -> T:
         return await asyncio.wait_for(story, seconds)
 
@@ -201,9 +202,15 @@ def test_officers_hear_an_alert_in_their_room_and_customers_stay_outside(
         ):
             await flow.alert("evt-0", "deny", "said before anyone was in the room")
             await asyncio.sleep(1.0)
-            bob.join(room, "bob")
-            eve.join(room, "eve")
-            await asyncio.sleep(0.5)
+
+            async def inside() -> bool:
+                for one, name in ((bob, "bob"), (eve, "eve")):
+                    one.join(room, name)
+                await flow.alert("evt-roll-call", "note", "who is there?")
+                await asyncio.sleep(0.3)
+                return any("roll-call" in said.body for said in bob.messages)
+
+            await flow.until(inside)
             await flow.alert("evt-1", "deny", "the customer says: not me\nR-1")
             heard = await bob.wait_for(lambda m: "evt-1" in m.body)
             assert heard.body == "[deny] evt-1: the customer says: not me R-1"

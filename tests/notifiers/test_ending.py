@@ -5,13 +5,14 @@ import asyncio
 import pytest
 
 from notifiers import ending
+from tests.patience import PATIENCE
 
 
 async def stubborn(losses: int) -> None:
     """Lose so many cancellations before giving in, as a wait inside a library may."""
     while True:
         try:
-            await asyncio.sleep(10)
+            await asyncio.sleep(10 * PATIENCE)
         except asyncio.CancelledError:
             if losses == 0:
                 raise
@@ -22,7 +23,7 @@ def test_a_task_that_loses_cancellations_is_ended_all_the_same() -> None:
     async def story() -> None:
         tasks = [asyncio.create_task(stubborn(losses)) for losses in range(4)]
         await asyncio.sleep(0)
-        await asyncio.wait_for(ending.end(tasks), 5)
+        await asyncio.wait_for(ending.end(tasks), PATIENCE)
         assert all(task.done() for task in tasks)
 
     asyncio.run(story())
@@ -36,7 +37,7 @@ def test_being_cancelled_oneself_leaves_nothing_running() -> None:
         await asyncio.sleep(0.05)
         ends.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(ends, 5)
+            await asyncio.wait_for(ends, PATIENCE)
         assert task.done()
 
     asyncio.run(story())

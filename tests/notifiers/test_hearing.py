@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from notifiers.facts import HeardAnswer, HeardCommand, HeardReaction, HeardRecei
 from notifiers.memory import MemoryChannel
 from risk import names
 from tests.notifiers import stage
+from tests.patience import PATIENCE, until_true
 
 Story = Callable[["Scene"], Awaitable[None]]
 
@@ -85,7 +86,7 @@ def play(redis_url: str, tmp_path: Path) -> Callable[..., None]:
     def run(story: Story, **changes: Any) -> None:
         async def whole() -> None:
             async with (
-                asyncio.timeout(60),
+                asyncio.timeout(5 * PATIENCE),
                 scene(redis_url, tmp_path / "data", **changes) as set_up,
             ):
                 await story(set_up)
@@ -241,8 +242,9 @@ def test_a_late_confirm_is_said_to_be_late_and_a_late_deny_is_passed_on(
     play: Callable[..., None],
 ) -> None:
     async def story(scene: Scene) -> None:
-        _, code = await scene.asked(life=1.0)
-        await asyncio.sleep(1.1)
+        ask, code = await scene.asked(life=3.0)
+        ends = datetime.fromisoformat(ask["expires"])
+        await until_true(lambda: stage.now() > ends, "the end of its time")
         assert "has ended" in await scene.say(f"yes {code}")
         await scene.record("late")
         assert await scene.flow.answers() == []
@@ -388,8 +390,7 @@ def holding(secret: str, directory: Path) -> list[Path]:
 
 def test_an_ask_waits_until_its_decision_is_durable(play: Callable[..., None]) -> None:
     async def story(scene: Scene) -> None:
-        scene.flow.ledger_runs = False
-        await asyncio.sleep(0.05)
+        await scene.flow.stop_ledger()
         ask = await scene.flow.ask(scene.ann)
         await asyncio.sleep(0.4)
         assert scene.channel.sent == []

@@ -15,6 +15,7 @@ from notifiers.outbox import Outbox
 from notifiers.rows import NewChallenge, coming, new_challenge
 from notifiers.sending import IN_FLIGHT
 from tests.notifiers import stage
+from tests.patience import PATIENCE
 
 MORE = 40
 
@@ -60,7 +61,7 @@ def test_no_more_is_under_way_than_the_bound_and_what_was_proved_never_goes_agai
             assert not set(again) & set(proved)
             assert len(again) == MORE <= IN_FLIGHT
 
-    asyncio.run(asyncio.wait_for(story(), 90))
+    asyncio.run(asyncio.wait_for(story(), 5 * PATIENCE))
 
 
 def test_a_channel_that_is_ready_again_is_given_what_waited_though_nobody_says_so(
@@ -93,7 +94,7 @@ def test_a_channel_that_is_ready_again_is_given_what_waited_though_nobody_says_s
 
             await flow.until(sent)
 
-    asyncio.run(asyncio.wait_for(story(), 60))
+    asyncio.run(asyncio.wait_for(story(), 5 * PATIENCE))
 
 
 def test_a_channel_that_takes_nothing_holds_up_no_other(tmp_path: Path) -> None:

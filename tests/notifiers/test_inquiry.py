@@ -14,6 +14,7 @@ from notifiers.templates_lint import INQUIRY, STATES, lint
 from notifiers.understand import numbers
 from notifiers.wording import House, Wording
 from tests.notifiers import stage
+from tests.patience import PATIENCE
 
 HOUSE = House("Example Bank", "95588")
 WORDING = Wording.load(stage.TEMPLATES, HOUSE)
@@ -75,7 +76,7 @@ def play(redis_url: str, tmp_path: Path) -> Callable[..., None]:
                 return made[0]
 
             settings = stage.settings_for(redis_url, tmp_path / "data", more_channels=(channel,))
-            async with asyncio.timeout(120), stage.Flow(redis_url) as flow:
+            async with asyncio.timeout(5 * PATIENCE), stage.Flow(redis_url) as flow:
                 ann = await flow.bind("ann", kind=kind, **more)
                 async with stage.notifier(settings):
                     await story(flow, made[0], ann)

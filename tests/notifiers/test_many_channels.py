@@ -17,8 +17,9 @@ from tests.journeys.search import find
 from tests.notifiers import peers, stage
 from tests.notifiers.peers import Push, Sms
 from tests.notifiers.sms_receiver import sign
+from tests.patience import PATIENCE
 
-PUSH_WAITS = 20
+PUSH_WAITS = 50
 LADDER = {
     "version": 1,
     "ladders": {
@@ -77,7 +78,7 @@ def play(
     """Set up the channels of these kinds, and run a story on them."""
 
     async def whole() -> None:
-        async with asyncio.timeout(90), AsyncExitStack() as stack:
+        async with asyncio.timeout(5 * PATIENCE), AsyncExitStack() as stack:
             changes: dict[str, Any] = {"channels": {}}
             made: dict[str, Any] = {}
             for kind, peer in (("push", Push), ("sms", Sms)):
@@ -270,4 +271,4 @@ def test_a_reply_that_is_not_signed_or_old_or_of_nobody_changes_nothing(
             # Signed, and nobody listens: not taken, so that the gateway says it again.
             assert await sms.post_raw(body, good) == 503
 
-    asyncio.run(asyncio.wait_for(story(), 90))
+    asyncio.run(asyncio.wait_for(story(), 5 * PATIENCE))

@@ -17,6 +17,7 @@ from notifiers.wording import again, short_leaf
 from risk import names
 from risk.privacy import open_sealed
 from tests.notifiers import stage
+from tests.patience import PATIENCE
 
 LEAF = hashlib.sha256(b"the record of the end").hexdigest()
 
@@ -57,7 +58,7 @@ class Stage:
 
 def run(story: Awaitable[None]) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(story, 60)
+        await asyncio.wait_for(story, 5 * PATIENCE)
 
     asyncio.run(bounded())
 
@@ -126,11 +127,11 @@ def test_a_closing_carries_the_hash_of_its_record(redis_url: str, tmp_path: Path
             ask = await flow.ask(ann)
             await sent(flow, 1)
             # The ledger is a little behind: the closing waits for it, and for no fixed time.
-            flow.ledger_runs = False
+            await flow.stop_ledger()
             await flow.redis.xadd(names.AUDIT, {"records": b"[]"})
             await flow.close(ask, "confirmed")
             await flow.redis.set(names.leaf(ask["event"]), LEAF)
-            flow.ledger_runs = True
+            flow.start_ledger()
             await sent(flow, 2)
             closing = acted.channel.sent[-1]
             assert closing.leaf == LEAF
@@ -147,7 +148,7 @@ def test_a_slow_ledger_holds_no_closing_up_for_long(redis_url: str, tmp_path: Pa
             ann = await flow.bind("ann", kind="memory")
             ask = await flow.ask(ann)
             await sent(flow, 1)
-            flow.ledger_runs = False
+            await flow.stop_ledger()
             await flow.redis.xadd(names.AUDIT, {"records": b"[]"})
             began = asyncio.get_running_loop().time()
             await flow.close(ask, "confirmed")

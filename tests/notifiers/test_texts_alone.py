@@ -16,6 +16,7 @@ from tests.notifiers.peers import Sms, Voice
 from tests.notifiers.test_inquiry import inquiry
 from tests.notifiers.test_reproduced import told_again
 from tests.notifiers.test_sealed import AMOUNT, PAYEE, shows
+from tests.patience import PATIENCE
 
 SECOND = "+8613800138009"
 Story = Callable[[stage.Flow, Sms], Awaitable[None]]
@@ -23,7 +24,7 @@ Story = Callable[[stage.Flow, Sms], Awaitable[None]]
 
 def play(redis_url: str, tmp_path: Path, peer: type[Sms], story: Story) -> None:
     async def whole() -> None:
-        async with asyncio.timeout(60), peer(tmp_path, redis_url) as carrier:
+        async with asyncio.timeout(5 * PATIENCE), peer(tmp_path, redis_url) as carrier:
             told = stage.settings_for(
                 redis_url,
                 tmp_path / "data",
