@@ -7,6 +7,7 @@ machine that is nothing, and the bar is the bar.
 """
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -40,14 +41,14 @@ async def until_true(look: Callable[[], object], what: str = "") -> None:
     await until(seen, what)
 
 
-def kept_waiting(pids: tuple[int, ...]) -> float:
-    """Seconds in which these processes' first threads were ready to run and had no core, so far."""
-    nanoseconds = 0
+def _waited(pids: tuple[int, ...]) -> dict[tuple[int, str], float]:
+    """Seconds in which each thread of these processes was ready to run and had no core, so far."""
+    found = {}
     for pid in pids:
-        file = Path(f"/proc/{pid}/schedstat")  # time on a core, time waiting for one, turns
-        if file.exists():
-            nanoseconds += int(file.read_text().split()[1])
-    return nanoseconds / 1e9
+        for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):  # on a core, waiting for one (ns), turns
+                found[pid, file.parent.name] = int(file.read_text().split()[1]) / 1e9
+    return found
 
 
 class Watch:
@@ -55,10 +56,16 @@ class Watch:
 
     def __init__(self, *pids: int) -> None:
         self._pids = (os.getpid(), *pids)
-        self._kept = kept_waiting(self._pids)
+        self._before = _waited(self._pids)
         self._began = time.monotonic()
+
+    def kept(self) -> float:
+        """Seconds for which these processes were kept waiting for a core: each its worst thread."""
+        longest = dict.fromkeys(self._pids, 0.0)
+        for (pid, thread), seconds in _waited(self._pids).items():
+            longest[pid] = max(longest[pid], seconds - self._before.get((pid, thread), 0.0))
+        return sum(longest.values())
 
     def seconds(self) -> float:
         """How long it took, less what these processes were kept waiting for a core."""
-        kept = kept_waiting(self._pids) - self._kept
-        return max(0.0, time.monotonic() - self._began - kept)
+        return max(0.0, time.monotonic() - self._began - self.kept())

@@ -16,6 +16,8 @@ from typing import IO, NoReturn
 
 import pytest
 
+from flows import redis_server
+
 HOST = "127.0.0.1"
 _PACKAGES = {"redis-server": "redis-server", "prosodyctl": "prosody"}
 
@@ -42,14 +44,11 @@ def missing(reason: str) -> NoReturn:
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port on 127.0.0.1 that was free a moment ago, and that the kernel lends to nobody."""
+    return redis_server.free_port()
 
 
-def wait_for_port(port: int, *, seconds: float = 10.0) -> None:
+def wait_for_port(port: int, *, seconds: float = 60.0) -> None:
     """Return once something listens on 127.0.0.1:`port`; TimeoutError after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -104,7 +103,7 @@ class RedisServer:
             stdout=self._log,
             stderr=self._log,
         )
-        self._wait_until_it_answers(seconds=15.0)
+        self._wait_until_it_answers(seconds=60.0)
 
     def _wait_until_it_answers(self, *, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -3,9 +3,13 @@
 Looked for as UTF-8, UTF-16, hex and base64 (each of its three shifts), within gzip, zlib and
 Redis' LZF, within base64 of any of these, and in the values of SQLite tables (a value may span
 pages). What is encrypted isn't opened.
+
+A few digits stand by chance in any longer run of letters and digits: in a hash, a token, a time.
+They count where they stand by themselves.
 """
 
 import base64
+import os
 import re
 import shutil
 import sqlite3
@@ -17,6 +21,8 @@ from pathlib import Path
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}")
 _ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]|\x1f\x8b\x08")
 _DEEP = 3
+_OF_A_RUN = re.compile(rb"[\w+/=-]*\Z", re.ASCII), re.compile(rb"[\w+/=-]*", re.ASCII)
+_RUN = 16  # no word that a person writes beside a number is as long; a hash or a token is
 
 
 def forms(word: str) -> dict[str, bytes]:
@@ -42,7 +48,7 @@ def find(directory: Path, *words: str) -> list[str]:
     """Say where any of the words stands: the file and the form. Digits count as a whole number."""
     wanted = {(word, name): form for word in words for name, form in forms(word).items()}
     seen = []
-    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+    for path in sorted(files(directory)):
         for layer, data in _layers(path):
             seen += [
                 f"{path.relative_to(directory)}: {word!r} as {name} in {layer}"
@@ -52,15 +58,36 @@ def find(directory: Path, *words: str) -> list[str]:
     return seen
 
 
+def files(directory: Path) -> Iterator[Path]:
+    """All files under a directory, also while a running house adds and removes some."""
+    for folder, _, file_names in os.walk(directory):  # passes over a folder that is gone
+        for name in file_names:
+            path = Path(folder, name)
+            if path.is_file():
+                yield path
+
+
 def _stands(form: bytes, data: bytes, *, number: bool) -> bool:
     at = data.find(form)
     while number and at >= 0:
         before, after = data[max(0, at - 1) : at], data[at + len(form) : at + len(form) + 1]
         part = before.isdigit() or after.isdigit() or (before == b"." and after in (b"Z", b"+"))
-        if not part:  # neither inside a longer number nor the microseconds of a time
-            return True
+        if not part and not _in_a_run(data, at, at + len(form)):
+            return True  # neither inside a longer number nor the microseconds of a time
         at = data.find(form, at + 1)
     return at >= 0
+
+
+def _in_a_run(data: bytes, start: int, end: int) -> bool:
+    before = _OF_A_RUN[0].search(data[max(0, start - _RUN) : start])
+    after = _OF_A_RUN[1].match(data, end, end + _RUN)
+    return (len(before[0]) if before else 0) + (len(after[0]) if after else 0) >= _RUN
+
+
+def by_itself(*numbers: str) -> re.Pattern[str]:
+    """Finds these digits in a text where they are no part of a longer run, as a hash is."""
+    either = "|".join(map(re.escape, numbers))
+    return re.compile(rf"(?:(?<![\w+/-])|(?<=\\n))(?:{either})(?![\w+/=-])", re.ASCII)
 
 
 def _layers(path: Path) -> Iterator[tuple[str, bytes]]:

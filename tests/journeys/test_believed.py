@@ -1,8 +1,8 @@
 """Olga and Petra say yes; one of them is forced to. Quinn takes a yes back, and loses a phone."""
 
+import contextlib
 import itertools
 import re
-import statistics
 import time
 import xml.etree.ElementTree as ET
 from typing import Any
@@ -21,7 +21,8 @@ from tests.journeys.house import (
     question,
     tell,
 )
-from tests.patience import until
+from tests.journeys.search import files
+from tests.patience import Watch, until
 
 ROUNDS = 3
 _ACCOUNTS = itertools.count(1000)
@@ -107,13 +108,20 @@ async def _duress(bank: Bank, house: House) -> None:
             assert (held["state"], held["decision"]) == ("confirmed", "review")
             assert "duress" not in orjson.dumps(held).decode()
             assert forced == free  # byte by byte, but for names, ids, codes, times
-        slow, quick = sorted(statistics.median(took) for took in times.values())[::-1]
-        assert slow < 3 * quick + 0.3  # the same class; exact figures are the machine's
-        alerts = await bank.stream(names.ALERTS, "alert")
-        assert [one["kind"] for one in alerts].count("duress") == ROUNDS
-    for file in house.data.rglob("*"):
-        if file.is_file() and file.name != "prosody.log":
-            assert WORD.encode() not in file.read_bytes().lower(), file
+        # The same class; exact figures are the machine's, and so is what is above the least.
+        slow, quick = sorted(min(took) for took in times.values())[::-1]
+        assert slow < 3 * quick + 0.3
+
+        async def alerted() -> list[Any]:
+            alerts = await bank.stream(names.ALERTS, "alert")
+            found = [one for one in alerts if one["kind"] == "duress"]
+            return found if len(found) >= ROUNDS else []
+
+        assert len(await until(alerted, "an alert a round")) == ROUNDS
+    for file in files(house.data):
+        if file.name != "prosody.log":
+            with contextlib.suppress(FileNotFoundError):  # a running house removes files, too
+                assert WORD.encode() not in file.read_bytes().lower(), file
 
 
 async def _held(bank: Bank) -> None:
@@ -146,6 +154,7 @@ async def _contradiction(bank: Bank, house: House) -> None:
         event, asked = decision["event"], await question(quinn, decision)
         quinn.say(asked.sender, f"YES {code(asked)}")
         await closing(quinn, decision)
+        watch = Watch(*house.run["pids"].values())
         quinn.say(asked.sender, f"NO {code(asked)} that was not me")
         said = await _told(quinn, "had confirmed, and now deny")
         assert "security team" in said.body
@@ -155,7 +164,7 @@ async def _contradiction(bank: Bank, house: House) -> None:
         alert = await _entry_ms(
             bank, names.ALERTS, "alert", {"event": event, "kind": "contradicted"}
         )
-        assert alert - denied < ALERT_WITHIN_MS
+        assert alert - denied < ALERT_WITHIN_MS + 1000 * watch.kept()
         outcome = await bank.outcome(event)  # nobody had fetched the confirm
         assert (outcome["state"], outcome["decision"]) == ("denied", "decline")
         await bank.recorded(event, "answer.contradicted")

@@ -41,13 +41,17 @@ async def _on_record(bank: Bank) -> None:
         return await there() == ["step", "binding.added"]
 
     await until(both, "her signature and her binding in the ledger")
-    changes = [
-        one["event"]["change"]
-        for partition in range(4)
-        for one in await bank.stream(names.events(partition), "e")
-        if one["event"]["customer"] == customer and one["event"]["type"] == "account_change"
-    ]
-    assert sorted(changes) == ["credential", "jid"]
+
+    async def changes() -> list[str]:
+        found = [
+            one["event"]["change"]
+            for partition in range(4)
+            for one in await bank.stream(names.events(partition), "e")
+            if one["event"]["customer"] == customer and one["event"]["type"] == "account_change"
+        ]
+        return sorted(found) if len(found) >= 2 else []
+
+    assert await until(changes, "the events that it made") == ["credential", "jid"]
 
 
 def test_a_chat_bound_by_a_passkey_is_told_denies_at_once_and_confirms_nothing_yet(

@@ -68,7 +68,17 @@ def test_without_its_writer_nothing_is_read_and_decisions_go_on(battered_house: 
             event = (await bank.pay("jon", amount="20.00", payee={"account": "SHOP"}))["event"]
             await receipt_of(bank, event)
             where = f"/v1/decisions/{event}"
-            assert (await fetched(bank, where, "officer"))[0] == 200
+            asked = 0
+
+            async def shown() -> bool:
+                """Whether an officer is shown it: a busy writer may have let one wait in vain."""
+                nonlocal asked
+                asked += 1
+                status, _ = await fetched(bank, where, "officer")
+                assert status in (200, 503)
+                return status == 200
+
+            await until(shown, "a reading on record")
             battered_house.signal("ledger", signal.SIGSTOP)
             try:
                 refused, bought = await asyncio.gather(
@@ -82,10 +92,10 @@ def test_without_its_writer_nothing_is_read_and_decisions_go_on(battered_house: 
             finally:
                 battered_house.signal("ledger", signal.SIGCONT)
             await receipt_of(bank, bought["event"])
-            assert (await fetched(bank, where, "officer"))[0] == 200
+            await until(shown, "a reading on record")
             read = [one for one in battered_house.records(event) if one["kind"] == "access.read"]
             # Two that were answered, and the one that was refused and came on record late.
-            assert len(read) == 3
+            assert len(read) == asked + 1 >= 3
 
     tell(story())
     shown = subprocess.run(
