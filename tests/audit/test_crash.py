@@ -14,6 +14,7 @@ from audit.read import case_records, disclose
 from audit.verify import verify_log
 from tests.audit.conftest import OpenLedger
 from tests.audit.records import Clock, log_path, story
+from tests.patience import PATIENCE
 
 
 def record_kinds(data: Path) -> list[str]:
@@ -91,7 +92,7 @@ def test_a_crash_at_any_point_loses_nothing_and_doubles_nothing(
     died = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path), target, when],
         cwd=repository,
-        timeout=60,
+        timeout=5 * PATIENCE,
         check=False,
     )
     assert died.returncode in (9, -9), "the point was never reached"
@@ -160,7 +161,7 @@ def test_a_full_disk_stops_the_writer_and_loses_nothing_that_was_acknowledged(
 ) -> None:
     stopped = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path)],
-        cwd=repository, capture_output=True, text=True, timeout=60, check=False,
+        cwd=repository, capture_output=True, text=True, timeout=5 * PATIENCE, check=False,
     )  # fmt: skip
     assert stopped.returncode == 0, stopped.stderr
     told = stopped.stdout.split()

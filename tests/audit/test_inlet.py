@@ -24,6 +24,7 @@ from audit.verify import verify_log
 from audit.writer import run_writer
 from tests.audit.conftest import OpenLedger
 from tests.audit.records import TRANSPORT_KEY, log_path, record, story
+from tests.patience import PATIENCE, Watch
 from tests.servers import RedisServer
 
 
@@ -161,7 +162,7 @@ def test_a_redis_that_goes_and_comes_back_is_waited_for(
 
     writer = threading.Thread(target=write)
     writer.start()
-    assert ready.wait(10)
+    assert ready.wait(PATIENCE)
     client = redis.Redis.from_url(redis_server.url)
     put(client, *story("e1"))
     with pytest.raises(LedgerLocked):
@@ -178,7 +179,7 @@ def test_a_redis_that_goes_and_comes_back_is_waited_for(
     last = put(client, *story("e2"))
     wait_for_mark(client, last)
     stop.set()
-    writer.join(10)
+    writer.join(PATIENCE)
     client.close()
     assert failures == []
     assert len(case_records(tmp_path, "case-e2")) == 6
@@ -190,12 +191,12 @@ def test_a_record_is_marked_within_milliseconds(tmp_path: Path, redis_server: Re
     client = redis.Redis.from_url(redis_server.url)
     took = []
     for n in range(30):
-        begun = time.perf_counter()
+        watch = Watch(writer.pid, redis_server.pid)
         last = put(client, *story(f"e{n}"))
         wait_for_mark(client, last)
-        took.append(time.perf_counter() - begun)
+        took.append(watch.seconds())
     writer.terminate()
-    assert writer.wait(20) == 0
+    assert writer.wait(PATIENCE) == 0
     client.close()
     took.sort()
     assert took[15] < 0.05, f"median {took[15] * 1000:.1f} ms"
@@ -221,16 +222,16 @@ def test_kill_9_under_load_loses_nothing_doubles_nothing_and_names_the_gap(
         if producer.poll() is not None and kills >= 5:
             break
         writer.send_signal(signal.SIGKILL)
-        writer.wait(10)
+        writer.wait(PATIENCE)
         kills += 1
     else:
         writer = start_writer(redis_server.url, tmp_path)
-    assert producer.wait(60) == 0
+    assert producer.wait(5 * PATIENCE) == 0
     tail = client.xinfo_stream(STREAM)
     assert isinstance(tail, dict)
     wait_for_mark(client, tail["last-generated-id"].decode())
     writer.terminate()
-    assert writer.wait(20) == 0
+    assert writer.wait(PATIENCE) == 0
     client.close()
     report = verify_log(log_path(tmp_path))
     assert report.faults == [], f"seed {seed}"
@@ -268,7 +269,7 @@ def start_writer(url: str, data: Path) -> subprocess.Popen[bytes]:
 
 
 def wait_for_mark(client: redis.Redis, wanted: str) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         mark = client.get(MARK)
         if isinstance(mark, bytes) and parse_id(mark) >= parse_id(wanted):

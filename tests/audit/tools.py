@@ -37,11 +37,11 @@ def build_go(folder: Path) -> Verdict:
     shutil.copy(HERE / "verify.go", folder)
     env = os.environ | {"GOPROXY": "off", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"}
     subprocess.run([program, "build", "-o", "verify", "."], cwd=folder, env=env, check=True,
-                   timeout=240)  # fmt: skip
+                   timeout=600)  # fmt: skip
 
     def run(*arguments: object) -> int:
         line = [str(folder / "verify"), *map(str, arguments)]
-        return subprocess.run(line, capture_output=True, timeout=30, check=False).returncode
+        return subprocess.run(line, capture_output=True, timeout=120, check=False).returncode
 
     return run
 
@@ -64,7 +64,7 @@ def find_npm() -> Verdict:
         }
         return subprocess.run(
             ["node", HERE / "verify.mjs", modules], input=json.dumps(told).encode(),
-            capture_output=True, timeout=60, check=False,
+            capture_output=True, timeout=120, check=False,
         ).returncode  # fmt: skip
 
     return run
