@@ -31,6 +31,7 @@ from risk.challenge import Asked, Conversation
 from risk.events import Moment, moment, parse_us
 from risk.lists import Lists
 from risk.policy import Bar, Judged, RuleSet, braked, judge, opinions_of
+from risk.rest import Word
 from risk.rule_check import Vocabulary
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def rebuilt(records: Sequence[Mapping[str, Any]], kept: Kept, models: ModelsThen
         features,
         opinions_of(said["score"], recorded["anomaly"], _factors(said), rules.docket),
         rules,
-        _conversation(given, now_us),
+        conversation_then(given, now_us),
         now_us,
         said.get("lessons", given["lessons"]),
         None if bar is None else Bar(float(said["probability"]), float(bar[1])),
@@ -174,7 +175,7 @@ def _moment(record: Mapping[str, Any], rules: RuleSet, *, late: bool) -> Moment:
     return made._replace(late=late)
 
 
-def _conversation(given: Mapping[str, Any], now_us: int) -> Conversation:
+def conversation_then(given: Mapping[str, Any], now_us: int) -> Conversation:
     """A customer of whom the same is known as then."""
     made = Conversation(asked_us=[now_us - _HOUR_US] * given["asked_24h"])
     for number in range(given["open"]):
@@ -182,6 +183,9 @@ def _conversation(given: Mapping[str, Any], now_us: int) -> Conversation:
         made.open[one.id] = one
     if given["blocked"]:
         made.blocked_us = now_us
+    if "word" in given:
+        ago_us, amount_base, confirmed = given["word"]
+        made.word = Word(now_us - ago_us, amount_base, bool(confirmed))
     return made
 
 

@@ -27,6 +27,7 @@ from risk.brakes import ALL, KINDS, BrakeLimits, Brakes
 from risk.budget import AskingBudget
 from risk.challenge import Asked, Conversation
 from risk.policy import Bar, Judged, Policy, RuleSet, braked, judge, opinions_of
+from risk.rest import RESTS
 from risk.rules import SEVERITIES
 
 GRACE_US = 1_000_000
@@ -352,6 +353,7 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
             events.parse_us(decision["decided"]),
             expires_us,
             _amount_base(moment),
+            moment.kind == RESTS,
         )
         conversation = self.hearing.conversation(moment.customer)
         conversation.ask(question)

@@ -24,6 +24,7 @@ import orjson
 
 from risk.binding import Binding, binding_from, may_confirm
 from risk.inquiry import KEPT_US, OPEN, Inquiry, Said, hear
+from risk.rest import Word
 
 DAY_US = 86_400_000_000
 KEPT_CLOSED_US = 7 * DAY_US
@@ -43,13 +44,17 @@ _FORMAT = 2
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One question as it was put; ``amount_base`` in minor units, times in microseconds."""
+    """One question as it was put; ``amount_base`` in minor units, times in microseconds.
+
+    ``rests``: its answer settles others for a while (`risk.rest`).
+    """
 
     id: str
     event: str
     asked_us: int
     expires_us: int
     amount_base: int
+    rests: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,8 @@ class Conversation:
 
     ``frozen`` holds since when a binding's confirms count for nothing (`ALL`: of every binding);
     ``blocked_us`` since when the customer wants nothing paid; ``duress_us`` the last duress;
-    ``inquiries`` what is open about payments made already, ``sought_us`` when that last began.
+    ``inquiries`` what is open about payments made already, ``sought_us`` when that last began;
+    ``word`` the last word about a card payment, which settles others for a while (`risk.rest`).
     """
 
     open: dict[str, Asked] = field(default_factory=dict)
@@ -117,12 +123,18 @@ class Conversation:
     early: dict[str, list[Any]] = field(default_factory=dict)
     inquiries: dict[str, Inquiry] = field(default_factory=dict)
     sought_us: int | None = None
+    word: Word | None = None
 
     def dump(self) -> bytes:
         """The durable form, with its version."""
         sought: dict[str, Any] = {} if self.sought_us is None else {"sought": self.sought_us}
         if self.inquiries:
             sought["inquiries"] = [one.row() for one in self.inquiries.values()]
+        resting = [one.id for one in self.open.values() if one.rests]
+        if resting:
+            sought["resting"] = resting
+        if self.word is not None:
+            sought["word"] = list(self.word)
         return orjson.dumps(
             {
                 "v": _FORMAT,
@@ -148,8 +160,9 @@ class Conversation:
         kept = orjson.loads(raw)
         if kept["v"] > _FORMAT:
             raise ValueError(f"conversation: needed format {_FORMAT} or older, got {kept['v']}")
+        resting = kept.get("resting", ())
         return cls(
-            open={row[0]: Asked(*row) for row in kept["open"]},
+            open={row[0]: Asked(*row, row[0] in resting) for row in kept["open"]},
             closed={key: (row[0], row[1], row[2]) for key, row in kept["closed"].items()},
             asked_us=list(kept["asked"]),
             confirmed=[(at, amount) for at, amount in kept["confirmed"]],
@@ -160,6 +173,7 @@ class Conversation:
             early=kept.get("early", {}),
             inquiries={row[0]: Inquiry.of_row(row) for row in kept.get("inquiries", ())},
             sought_us=kept.get("sought"),
+            word=Word(*kept["word"]) if "word" in kept else None,
         )
 
     def asked_within(self, now_us: int, span_us: int) -> int:
@@ -298,6 +312,7 @@ class Conversation:
             by = self.confirmed_by.get(answer.challenge, ALL)
             self.frozen[by] = max(self.frozen.get(by, 0), answer.received_us)
             self.closed[answer.challenge] = ("contradicted", event, answer.received_us)
+            self.word = None
             return Heard("contradicted", event)
         same = {"confirmed": "confirm", "denied": "deny", "contradicted": "deny"}.get(state)
         return Heard("duplicate" if same == answer.decision else "late", event)
@@ -338,8 +353,10 @@ class Conversation:
 
     def settle(self, recorded: Outcome) -> None:
         """Take over an outcome that is already on record (a replay computes no new one)."""
-        self.open.pop(recorded.challenge, None)
+        question = self.open.pop(recorded.challenge, None)
         self.closed[recorded.challenge] = (recorded.state, recorded.event, recorded.at_us)
+        if question is not None:
+            self._settles(question, recorded)
 
     def _close(self, question: Asked, state: str, at_us: int, by: str, reason: str | None) -> Heard:
         del self.open[question.id]
@@ -348,7 +365,15 @@ class Conversation:
         if state == "confirmed" and self.under_duress(at_us):
             decision = "review"  # to the customer, and to who looks over the shoulder, a confirm
         ended = Outcome(question.event, question.id, state, decision, at_us, by, reason)
+        self._settles(question, ended)
         return Heard("counted", question.event, ended)
+
+    def _settles(self, question: Asked, ended: Outcome) -> None:
+        """A word about a card payment settles others for a while; one under duress does not."""
+        confirmed = ended.state == "confirmed" and ended.decision == "approve"
+        denied = ended.state == "denied" and ended.reason == "not_me"
+        if question.rests and (confirmed or denied):
+            self.word = Word(ended.at_us, question.amount_base, confirmed)
 
     def under_duress(self, at_us: int) -> bool:
         """True for a day after a duress word: what follows may be forced, too."""

@@ -20,6 +20,7 @@ from risk.challenge import DAY_US, Conversation
 from risk.docket import Docket, Hit, written
 from risk.failing import FailLimits
 from risk.lists import ALLOW, BLOCK, FINAL, FORCE, NO_LISTS, SUPPRESS, WATCH, Lists, Named
+from risk.rest import Word, rested
 from risk.rule_check import Vocabulary
 from risk.rule_truth import Cause, Value
 from risk.rules import FACTOR, MILD_TO_STRICT, OUTCOMES, Rule, read_rules
@@ -35,6 +36,7 @@ _ASKING = (
     "unsigned_confirm_limit_24h",
     "binding_confirms_after_hours",
     "customers_per_day_share",
+    "rest_after_answer_hours",
 )
 _FAIL_OPEN = ("below", "per_customer_hour", "per_payee_hour", "overall_hour")
 
@@ -77,6 +79,7 @@ class Policy:
     binding_wait_us: int = DAY_US
     customers_share: float | None = None
     brakes: BrakeLimits | None = None
+    rest_us: int = 0
 
 
 class Bar(NamedTuple):
@@ -278,6 +281,7 @@ def read_policy(document: Mapping[str, Any], base: str) -> Policy:
     fail = _section(whole.get("fail_open"), "fail_open", _FAIL_OPEN)
     lessons = "score_acts_after_lessons"
     limit, wait = "unsigned_confirm_limit_24h", "binding_confirms_after_hours"
+    rest = "rest_after_answer_hours"
     steps = _steps(whole.get("score"), base)
     return Policy(
         steps=steps,
@@ -295,6 +299,7 @@ def read_policy(document: Mapping[str, Any], base: str) -> Policy:
         binding_wait_us=_count(asking, wait) * 3_600_000_000 if wait in asking else DAY_US,
         customers_share=_share(asking, steps),
         brakes=_brakes(whole.get("brakes")),
+        rest_us=_count(asking, rest) * 3_600_000_000 if rest in asking else 0,
     )
 
 
@@ -459,11 +464,14 @@ def judge(
     if conversation.blocked_us is not None and moment.type == "transaction":
         reasons.append(_plain("customer_blocked", "The customer asked to block all payments."))
         outcome = "decline"
+    word = _word(conversation, rules.policy, now_us, met)
     if outcome == "challenge":
-        outcome = _may_ask(moment, rules.policy, conversation, now_us, reasons)
+        outcome = _at_rest(moment, rules.policy, word, now_us, reasons) or _may_ask(
+            moment, rules.policy, conversation, now_us, reasons
+        )
     tags = tuple(hit.rule.tag for hit in held if hit.rule.tag)
     tags += tuple(f"{WATCH}.{one.kind}" for one in met if one.list == WATCH)
-    given = {
+    given: dict[str, Any] = {
         "now": events.rfc3339(now_us),
         "lessons": lessons,
         "bar": None if bar is None else [repr(float(one)) for one in bar],
@@ -472,6 +480,8 @@ def judge(
         "blocked": conversation.blocked_us is not None,
         "late": moment.late,
     }
+    if word is not None:
+        given["word"] = [now_us - word.at_us, word.amount_base, int(word.confirmed)]
     return Judged(outcome, reasons, held, shadow, points, tags, given)
 
 
@@ -543,6 +553,36 @@ def _cause(cause: Cause) -> dict[str, Any]:
     }
     if cause.of:
         told["of"] = cause.of
+    return told
+
+
+def _word(
+    conversation: Conversation, policy: Policy, now_us: int, met: Sequence[Named]
+) -> Word | None:
+    """The customer's last word, if it still counts: not under duress, nor where a list asks."""
+    word = conversation.word
+    if word is None or conversation.under_duress(now_us):
+        return None
+    if any(one.list == FORCE + "challenge" for one in met):
+        return None
+    return word if word.at_us <= now_us < word.at_us + policy.rest_us else None
+
+
+def _at_rest(
+    moment: events.Moment,
+    policy: Policy,
+    word: Word | None,
+    now_us: int,
+    reasons: list[dict[str, Any]],
+) -> str | None:
+    """What the customer's last word makes of a question; None where it settles nothing."""
+    told = rested(word, moment.kind, moment.amount_base, now_us, policy.rest_us)
+    if told == "approve":
+        text = "The customer confirmed a card payment a short while ago."
+        reasons.append(_plain("confirmed_lately", text))
+    elif told == "review":
+        text = "The customer denied a card payment a short while ago."
+        reasons.append(_plain("denied_lately", text))
     return told
 
 

@@ -15,7 +15,7 @@ from features import explain, models
 from features.catalogue import BY_NAME
 from flows import judgement
 from flows.assemble import known_names, read_files
-from flows.case_replay import Kept, Rebuilt, differences, rebuilt
+from flows.case_replay import Kept, Rebuilt, conversation_then, differences, rebuilt
 from flows.changes import changed_document, rows_of
 from flows.model_then import ModelsThen, NotRebuilt
 from flows.records import Recorder
@@ -23,11 +23,15 @@ from flows.score import Learnt, ModelLogic, Scoring, Snapshots
 from flows.walk import Appointed, Described, Scored, Values
 from gateway.edge import Edge
 from risk import events
+from risk.challenge import DAY_US, Conversation
 from risk.events import Moment, moment
 from risk.labels import Known
 from risk.lists import Lists
-from risk.policy import RuleSet
+from risk.policy import RuleSet, judge
+from risk.rest import Word
 from tests.flows.facts import Judge
+from tests.risk import payments
+from tests.risk.payments import payment
 
 KNOWN = known_names(Settings())
 FILES = read_files(Settings())
@@ -402,3 +406,16 @@ def test_a_model_that_cannot_be_had_again_is_refused_by_name(story: Story, tmp_p
 
     with pytest.raises(NotRebuilt, match=f"needed the lesson {link} as it was learnt, got "):
         asked(ModelsThen(turned, story.snapshots, models.load, story.history.get))
+
+
+def test_what_the_customer_last_said_of_a_card_payment_is_on_record() -> None:
+    at_us = START_US + 5_000_000
+    kept = Conversation(word=Word(START_US, 9_800, confirmed=True))
+    sets = payments.rule_set(rest_us=DAY_US)
+    event = payment(kind="card")
+    said = {"score": 700, "anomaly": None}
+    judged = judge(event, {}, said, sets, kept, at_us)
+    assert judged.outcome == "approve"
+    given = orjson.loads(orjson.dumps(judged.given))
+    again = judge(event, {}, said, sets, conversation_then(given, at_us), at_us)
+    assert again == judged

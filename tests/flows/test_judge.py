@@ -617,3 +617,15 @@ def test_an_asking_budget_moves_its_bar_and_stands_where_the_cut_stood() -> None
     stands = judge.shard.hearing.due().budget
     assert stands is not None
     assert due.budget.state() == stands.state()
+
+
+def test_one_answer_about_a_card_payment_settles_the_next_of_the_kind() -> None:
+    for word, settled in (("confirm", "approve"), ("deny", "review")):
+        judge = Judge(rest_us=3600 * SECOND_US)
+        judge.hear(scored("p-1", 700, kind="card"))
+        judge.hear(spoken(word))
+        later = {"time_us": NOON_US + 9 * SECOND_US, "accepted_us": NOON_US + 9 * SECOND_US}
+        judge.now_us = NOON_US + 9 * SECOND_US
+        (card,) = judge.hear(scored("p-2", 700, kind="card", **later))
+        (transfer,) = judge.hear(scored("p-3", 700, kind="transfer", **later))
+        assert (card["decision"], transfer["decision"]) == (settled, "challenge")
