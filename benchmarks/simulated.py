@@ -2,11 +2,15 @@
 
 The flow replays a simulated bank of a fresh seed. What it said of each payment is ranked: first
 those that a live rule of high or critical severity stops, the gravest first, then by score. The
-highest ``SHARE`` of all events count as asked, from day ``WARM`` on: by then each customer has paid
-a rent. Beside it, at the same budget: the rule "amount > x", and gradient-boosted trees learnt
-offline (scikit-learn's ``HistGradientBoostingClassifier``, in XGBoost's place) on all the same
-features, from the payments before day ``SPLIT`` whose labels were known then. A scenario whose
-frauds "amount > x" finds too, or that the trees find wholly, proves nothing.
+highest ``SHARE`` of all events are asked about, from day ``WARM`` on: by then each customer has
+paid a rent. Customers answer at once and truly, and as in the flow one answer about a card payment
+settles the next of the kind for a while (`risk.rest`); ``asked_each`` is what would be found were
+each payment asked about by itself.
+
+Beside it, at the same budget: the rule "amount > x", and gradient-boosted trees learnt offline
+(scikit-learn's ``HistGradientBoostingClassifier``, in XGBoost's place) on all the same features,
+from the payments before day ``SPLIT`` whose labels were known then. A scenario whose frauds
+"amount > x" finds too, or that the trees find wholly, proves nothing.
 
 A story is one fraud from its first event to its last. It is *found* with its first payment asked
 about; what follows that payment is *stopped*, since the customer says no.
@@ -15,7 +19,7 @@ about; what follows that payment is *stopped*, since the customer says no.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -31,6 +35,7 @@ from features.habits import Place
 from flows.assemble import read_rule_set
 from flows.replay_command import replay_file
 from flows.simulate import World, simulate, write
+from risk.rest import RESTS, Word, rested
 
 SHARE: Final = 0.005
 WARM: Final = 31
@@ -57,6 +62,7 @@ class Seen:
     ruled: int  # 2: by a critical rule, 1: by a high one, 0: by neither
     score: int
     values: Mapping[str, float | None]
+    kind: str | None = None
 
     @property
     def amount(self) -> float:
@@ -147,15 +153,45 @@ def read(events: Path, truth: Path, decisions: Path, world: World) -> Run:
                     ruled,
                     decision["score"],
                     values,
+                    event.get("kind"),
                 )
             )
     return run
 
 
-def asked(payments: Sequence[Seen], key: Callable[[Seen], Any], budget: int) -> set[str]:
-    """The payments that rank highest; of equals the earlier."""
+def asked(
+    payments: Sequence[Seen], key: Callable[[Seen], Any], budget: int, rest_us: int = 0
+) -> set[str]:
+    """The payments that rank highest, as many as the budget bears; of equals the earlier.
+
+    They are asked about in the order of time. Within ``rest_us`` of an answer about a card payment
+    the customer is not asked about the next of the kind, so that the bar lies lower.
+    """
     ranked = sorted(payments, key=lambda one: (key(one), -one.at_s), reverse=True)
-    return {one.event for one in ranked[:budget]}
+    place = {one.event: at for at, one in enumerate(ranked)}
+    in_time = sorted(payments, key=lambda one: one.at_s)
+
+    def above(bar: int) -> set[str]:
+        return _answered([one for one in in_time if place[one.event] < bar], rest_us)
+
+    low, high = 0, len(ranked)
+    while low < high:
+        bar = (low + high + 1) // 2
+        low, high = (bar, high) if len(above(bar)) <= budget else (low, bar - 1)
+    return above(low)
+
+
+def _answered(in_time: Iterable[Seen], rest_us: int) -> set[str]:
+    """Which of these are asked about, if each customer answers each question truly."""
+    words: dict[str, Word] = {}
+    chosen = set()
+    for one in in_time:
+        at_us, amount = int(one.at_s * 1e6), int(one.amount)
+        if rested(words.get(one.customer), one.kind, amount, at_us, rest_us) is None:
+            chosen.add(one.event)
+            if one.kind == RESTS:
+                words[one.customer] = Word(at_us, amount, confirmed=not one.fraud)
+    return chosen
 
 
 def stories(payments: Sequence[Seen]) -> dict[str, list[list[Seen]]]:
@@ -253,11 +289,17 @@ def _trees_by() -> str | None:
         return None
 
 
+def _rank(one: Seen) -> tuple[int, int]:
+    """The gravest rule that stops it, then the score."""
+    return one.ruled, one.score
+
+
 def measured(run: Run, seed: int) -> dict[str, Any]:
     """All figures of one run."""
     budget = round(run.events * SHARE)
-    ours = asked(run.payments, lambda one: (one.ruled, one.score), budget)
-    by_amount = asked(run.payments, lambda one: one.amount, budget)
+    rest_us = read_rule_set(Settings()).policy.rest_us
+    ours = asked(run.payments, _rank, budget, rest_us)
+    by_amount = asked(run.payments, lambda one: one.amount, budget, rest_us)
     split_s = START.timestamp() + SPLIT * 86_400
     late = [one for one in run.payments if one.at_s >= split_s]
     late_budget = round(budget * len(late) / len(run.payments))
@@ -276,8 +318,11 @@ def measured(run: Run, seed: int) -> dict[str, Any]:
         "asked_by_rules": sum(one.ruled > 0 for one in run.payments if one.event in ours),
         "honest_asked": sum(not one.fraud for one in run.payments if one.event in ours),
         "scenarios": recalls(run.payments, ours),
+        "asked_each": recalls(run.payments, asked(run.payments, _rank, budget)),
         "amount_alone": recalls(run.payments, by_amount),
-        "trees_offline": recalls(late, asked(late, lambda one: by_trees[one.event], late_budget))
+        "trees_offline": recalls(
+            late, asked(late, lambda one: by_trees[one.event], late_budget, rest_us)
+        )
         if by_trees
         else {},
         "trees_by": _trees_by(),

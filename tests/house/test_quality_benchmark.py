@@ -19,9 +19,10 @@ def _paid(
     ruled: int = 0,
     score: int = 0,
     customer: str = "c",
+    kind: str = "card",
 ) -> Seen:
     values = {"event.amount": amount}
-    return Seen(event, customer, at_s, scenario, bool(scenario), ruled, score, values)
+    return Seen(event, customer, at_s, scenario, bool(scenario), ruled, score, values, kind)
 
 
 def test_what_rules_stop_comes_first_then_the_score_then_the_earlier() -> None:
@@ -33,6 +34,25 @@ def test_what_rules_stop_comes_first_then_the_score_then_the_earlier() -> None:
     ]
     for budget, chosen in ((1, {"b"}), (2, {"b", "d"}), (3, {"a", "b", "d"})):
         assert simulated.asked(rows, lambda one: (one.ruled, one.score), budget) == chosen
+
+
+def test_an_answer_settles_the_next_of_the_kind_and_leaves_the_question_to_somebody_else() -> None:
+    spree = [_paid(f"s{n}", 60.0 * n, score=900 - n) for n in range(4)]
+    thief = [
+        _paid(f"t{n}", 60.0 * n, score=800, scenario="stolen_card", customer="d") for n in (1, 2)
+    ]
+    later = _paid("later", 9_000.0, score=700)
+    dear = _paid("dear", 500.0, score=700, amount=301)
+    sent = [_paid(f"x{n}", 60.0 * n, score=600, customer="e", kind="transfer") for n in (1, 2)]
+    rows = [*spree, *thief, later, dear, *sent]
+
+    def chosen(budget: int, rest_us: int) -> set[str]:
+        return simulated.asked(rows, lambda one: one.score, budget, rest_us)
+
+    assert chosen(4, 0) == {"s0", "s1", "s2", "s3"}
+    hour_us = 3_600_000_000
+    assert chosen(2, hour_us) == {"s0", "t1"}
+    assert chosen(6, hour_us) == {"s0", "t1", "dear", "later", "x1", "x2"}
 
 
 def test_a_story_is_found_with_its_first_question_and_stopped_from_there() -> None:
@@ -55,6 +75,7 @@ def _run(found: float, by_amount: float, by_trees: float) -> dict[str, Any]:
 
     return {
         "scenarios": told(found),
+        "asked_each": told(found),
         "amount_alone": told(by_amount),
         "trees_offline": told(by_trees),
         "far_logins_flagged": 1.0,
