@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from risk import names
-from tests.gateway.bank import Bank, payment, running
+from tests.gateway.bank import Bank, payment, running, wall_clock
 from tests.patience import until
 from tests.servers import RedisServer
 
@@ -52,8 +52,10 @@ def test_below_the_limit_a_late_flow_fails_open_and_its_decision_does_not_count(
 
 
 def test_what_passes_by_fail_open_is_bounded_for_a_customer(redis_url: str, tmp_path: Path) -> None:
+    now_us = wall_clock()  # all of it within one hour
+
     async def story() -> None:
-        async with running(redis_url, tmp_path) as bank:
+        async with running(redis_url, tmp_path, ports={"clock": lambda: now_us}) as bank:
             bank.flow.decide = lambda event: None
             answers = await asyncio.gather(
                 *(

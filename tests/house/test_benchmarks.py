@@ -23,7 +23,7 @@ def test_a_quick_run_writes_machine_command_bar_and_raw_numbers(
         cwd=repository,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -77,9 +77,12 @@ def test_a_stall_is_felt_by_every_payment_that_was_due_in_it() -> None:
 
     async def answer(request: web.Request) -> web.Response:
         body = await request.read()
-        if body == b"0":
+        if not came:  # at the first that comes
+            came.append(body)
             time.sleep(0.4)  # noqa: ASYNC251  the whole server stands still
         return web.json_response({"decision": "approve"})
+
+    came: list[bytes] = []
 
     async def measured() -> list[harness.Shot]:
         app = web.Application()
