@@ -234,6 +234,29 @@ def test_card_testing_is_many_small_payments_in_a_short_time(month: list[Happeni
     assert patient < len(by_card)
 
 
+def test_of_card_testers_some_take_days_over_it() -> None:
+    by_card = defaultdict(list)
+    for happening in of(
+        told(customers=100, fraud=30.0, scenarios=["card_testing"]), "card_testing"
+    ):
+        by_card[field(happening, "card")].append(happening)
+    gaps = [
+        later - one for payments in by_card.values() for one, later in pairwise(times(payments))
+    ]
+    slow = sum(timedelta(hours=3) <= gap <= timedelta(hours=9) for gap in gaps)
+    hasty = sum(gap <= timedelta(seconds=90) for gap in gaps)
+    assert hasty > slow > 0
+
+
+def test_of_large_sums_some_are_paid_in_two_parts(month: list[Happening]) -> None:
+    """What a thief does who drains an account, an honest customer does, too."""
+    paid: Counter[tuple[str, str]] = Counter()
+    for happening in of(month, "honest_large"):
+        if happening.event["type"] == "transaction":
+            paid[field(happening, "customer"), field(happening, "payee", "account")] += 1
+    assert 2 in paid.values()
+
+
 def test_a_mule_is_paid_by_several_customers() -> None:
     payers = defaultdict(set)
     for happening in of(told(customers=200), "mule_payee"):
