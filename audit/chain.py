@@ -14,10 +14,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from audit.entries import Ends, Run, Seen, tenant_of
+from audit.entries import Ends, Run, Seen, home_of
 from audit.errors import EvidenceMalformed
-from audit.findings import Fault, Report
-from audit.leaf import NO_PREVIOUS, decode
+from audit.findings import MOST_FAULTS, Fault, Report
+from audit.leaf import NO_PREVIOUS, decode, is_longer
 from audit.tiles import payload_file, read_tile, unpack_entries
 from audit.tree import TILE_WIDTH, leaf_hash, root_of
 
@@ -43,6 +43,7 @@ class Across:
     alone: bool = False
     closed: dict[str, str] = field(default_factory=dict)
     owner: dict[str, str] = field(default_factory=dict)
+    decided: dict[str, str] = field(default_factory=dict)
     gone: dict[str, list[Half]] = field(default_factory=dict)
     come: dict[str, list[Half]] = field(default_factory=dict)
     destroyed: set[str] = field(default_factory=set)
@@ -58,7 +59,6 @@ class Chain:
         self._across, self._closed = across, across.closed
         self._gone: dict[str, int] = {}
         self._follows: dict[str, str] = {}
-        self.tenant = tenant_of(origin)
         self._ts = ""
         self._rids: set[bytes] = set()
         self._decided: dict[str, int] = {}
@@ -184,6 +184,8 @@ class Chain:
             self._fault(
                 8, index, f"case {case} stands at {seq}, and this is its record {record.seq}"
             )
+        elif record.elsewhere:
+            self._fault(8, index, f"case {case} is of another class or year than this log")
         elif (record.kind == "case.opened") != (seq == 0):  # one that moved here has a seq
             self._fault(8, index, f"record {record.seq} of case {case} is a {record.kind}")
         # 9. `case_prev` is the hash of the case's record before.
@@ -212,10 +214,15 @@ class Chain:
         self._stand[case] = (number, record.hash, index)
         self._changed.add(case)
         if record.kind == "case.moved" and "to" in body:
-            self._gone[case] = index
-            self._changed.discard(case)
-            half = Half(index, case, record.ts, record.hash.hex(), to=str(body["to"]))
-            self._across.gone.setdefault(self._origin, []).append(half)
+            self._take_departure(index, case, record, str(body["to"]))
+
+    def _take_departure(self, index: int, case: str, record: Seen, to: str) -> None:
+        self._gone[case] = index
+        if not _is_longer(to, self._origin):
+            self._fault(17, index, f"case {case} left for {to}, which is not kept longer")
+        self._changed.discard(case)
+        half = Half(index, case, record.ts, record.hash.hex(), to=to)
+        self._across.gone.setdefault(self._origin, []).append(half)
 
     def _stand_before(
         self, index: int, case: str, record: Seen, body: dict[str, Any]
@@ -241,7 +248,7 @@ class Chain:
             leaves = unpack_entries(packed)
             told = [decode(leaf) for leaf in leaves]
             places = body["from"]
-            named = [(place["origin"], len(place["indices"])) for place in places]
+            named = [(str(place["origin"]), len(place["indices"])) for place in places]
             rows = [place["hashes"] for place in places]
         except (OSError, EvidenceMalformed, ValueError, LookupError, TypeError) as error:
             self._fault(17, index, f"the leaves that it carries can't be read: {error!r}")
@@ -252,6 +259,8 @@ class Chain:
             for row, part in zip(rows, _split(hashes, named), strict=True)
         ):
             self._fault(17, index, "it does not name the leaves that it carries")
+        if not all(_is_longer(self._origin, origin) for origin, _ in named):
+            self._fault(17, index, f"it came from {named}, and is not kept longer here")
         own: list[bytes] = []
         before, last_case = NO_PREVIOUS, ""
         for leaf, hashed in zip(told, hashes, strict=True):
@@ -359,6 +368,10 @@ class Chain:
             if owner != self._origin and not self._has_moved(case, owner):
                 why = f"case {case} lies here and in {owner}, and has not moved"
                 self._fault(17, self._stand[case][2], why)
+        for event, index in self._decided.items():
+            owner = self._across.decided.setdefault(event, self._origin)
+            if owner != self._origin and len(self._report.faults) <= MOST_FAULTS:
+                self._fault(7, index, f"event {event} was decided in {owner} already")
         if self._state == "running":
             self._across.running.add(self._origin)
         if not complete:
@@ -379,6 +392,10 @@ class Chain:
 
     def _fault(self, rule: int, index: int, why: str) -> None:
         self._report.faults.append(Fault(rule, index, why))
+
+
+def _is_longer(origin: str, than: str) -> bool:
+    return is_longer(home_of(origin)[1], home_of(than)[1])
 
 
 def _split(hashes: list[bytes], named: list[tuple[str, int]]) -> Iterator[list[bytes]]:

@@ -68,6 +68,7 @@ class Seen(NamedTuple):
     sealed: tuple[Key, ...] = ()
     payloads: tuple[str, ...] = ()
     subject: str | None = None
+    elsewhere: bool = False
 
 
 class Ends(NamedTuple):
@@ -129,7 +130,7 @@ class Whole(NamedTuple):
     """A log as its checkpoint has it; the first `below` records were verified before."""
 
     path: str
-    tenant: str
+    origin: str
     size: int
     below: int = 0
 
@@ -159,9 +160,15 @@ def parts(log: Whole, wanted: Sequence[int] = (), *, workers: int = 1) -> Iterat
         yield from map(read_part, jobs)
 
 
-def tenant_of(origin: str) -> str:
-    """`<bank>/ringback/<tenant>/<class>/<year>` -> tenant."""
-    return origin.split("/")[-3] if origin.count("/") >= 3 else ""
+def home_of(origin: str) -> tuple[str, str, str]:
+    """`<bank>/ringback/<tenant>/<class>/<year>` -> tenant, class, year."""
+    parts = origin.split("/")[-3:]
+    return (parts[0], parts[1], parts[2]) if origin.count("/") >= 3 else ("", "", "")
+
+
+def is_at_home(record: dict[str, Any], home: tuple[str, str, str]) -> bool:
+    """Whether a case that this record opens belongs into that log: its class, and its year."""
+    return (record["body"].get("class", home[1]), record["ts"][:4]) == home[1:]
 
 
 def read_part(job: Job) -> Part:
@@ -172,7 +179,7 @@ def read_part(job: Job) -> Part:
     roots: list[bytes] = []
     rests: dict[int, bytes] = {}
     missing, faults = None, []
-    gathering = _Gathering(path, log.tenant, max(start, log.below))
+    gathering = _Gathering(path, log.origin, max(start, log.below))
     for n in job.tiles:
         width = min(TILE_WIDTH, log.size - n * TILE_WIDTH)
         entries, missing = _read_entries(path, n, width)
@@ -202,7 +209,7 @@ def seen(log: Whole, part: Part, below: int) -> Iterator[tuple[int, Seen]]:
         leaves, _ = _read_entries(Path(log.path), n, min(TILE_WIDTH, log.size - n * TILE_WIDTH))
         for index, leaf in enumerate(leaves, n * TILE_WIDTH):
             if index >= below:
-                yield index, see(leaf, log.tenant)
+                yield index, see(leaf, log.origin)
 
 
 def _read_entries(path: Path, n: int, width: int) -> tuple[list[bytes], str | None]:
@@ -237,21 +244,21 @@ def _tile_fault(path: Path, n: int, width: int, hashes: list[bytes]) -> tuple[in
     return None
 
 
-def see(leaf: bytes, tenant: str) -> Seen:
-    """One record of a tenant's log, with what is wrong with its leaf (rule 5)."""
+def see(leaf: bytes, origin: str) -> Seen:
+    """One record of a log, with what is wrong with its leaf (rule 5)."""
     hashed = leaf_hash(leaf)
     try:
         record = decode(leaf)
     except (ValueError, RecursionError) as error:
         return Seen(hashed, f"the leaf can't be read: {error}")
     try:
-        return _look(hashed, record, tenant)
+        return _look(hashed, record, home_of(origin))
     except (KeyError, TypeError, AttributeError) as error:
         return Seen(hashed, f"the leaf has not the fields of a record: {error!r}")
 
 
-def _look(hashed: bytes, record: dict[str, Any], tenant: str) -> Seen:
-    if fault := _shape_fault(record, tenant):
+def _look(hashed: bytes, record: dict[str, Any], home: tuple[str, str, str]) -> Seen:
+    if fault := _shape_fault(record, home[0]):
         return Seen(hashed, fault)
     kind, ts, body = record["kind"], record["ts"], record["body"]
     payloads: tuple[str, ...] = ()
@@ -272,6 +279,7 @@ def _look(hashed: bytes, record: dict[str, Any], tenant: str) -> Seen:
         _sealed(body) if "sealed" in body else (),
         payloads,
         record["subject"] if kind == "key.created" else None,
+        kind == "case.opened" and not is_at_home(record, home),
     )
 
 
@@ -316,10 +324,10 @@ _STRANGE = (ValueError, RecursionError, LookupError, TypeError, AttributeError, 
 class _Gathering:
     """The runs and special records of a part, tile by tile, while its bytes are at hand."""
 
-    def __init__(self, path: Path, tenant: str, start: int) -> None:
-        self._path, self._tenant = path, tenant
+    def __init__(self, path: Path, origin: str, start: int) -> None:
+        self._path, self._origin = path, origin
         self._steps: list[Run | Special] | None = []
-        self._run = _Gathered(path, tenant, start)
+        self._run = _Gathered(path, origin, start)
 
     def look(self, start: int, leaves: list[bytes], hashes: list[bytes], skip: int) -> None:
         """The records of one tile, without the first `skip`."""
@@ -332,9 +340,9 @@ class _Gathering:
                 kind = record["kind"]
                 if kind in SPECIAL or kind.startswith("log."):
                     run.close(self._steps)
-                    found = see(leaves[offset], self._tenant)
+                    found = see(leaves[offset], self._origin)
                     self._steps.append(Special(start + offset, found))
-                    self._run = run = _Gathered(self._path, self._tenant, start + offset + 1)
+                    self._run = run = _Gathered(self._path, self._origin, start + offset + 1)
                 else:
                     run.take(start + offset, record, hashes[offset])
         except (_Odd, *_STRANGE):
@@ -353,8 +361,10 @@ class _Gathering:
 class _Gathered:
     """A run while it is gathered. Raises `_Odd`, or what odd records make Python raise."""
 
-    def __init__(self, path: Path, tenant: str, start: int) -> None:
-        self._path, self._tenant, self._start, self._count = path, tenant, start, 0
+    def __init__(self, path: Path, origin: str, start: int) -> None:
+        self._path, self._start, self._count = path, start, 0
+        self._home = home_of(origin)
+        self._tenant = self._home[0]
         self._names: tuple[str, ...] = ()
         self._actor: Any = None
         self._first_ts = self._ts = ""
@@ -451,6 +461,8 @@ class _Gathered:
             if stand[5] or seq != stand[2] + 1 or prev != stand[3].hex():
                 raise _Odd
             stand[2], stand[3], stand[4] = seq, hashed, index
+        if opens and not is_at_home(record, self._home):
+            raise _Odd
         if kind == "case.closed":
             if record["body"].get("n") != seq:
                 raise _Odd

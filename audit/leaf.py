@@ -19,6 +19,8 @@ from audit.errors import RecordRefused
 
 try:
     import orjson
+
+    _SPELLING = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 except ImportError:  # `verify` runs with `cryptography` alone
     orjson = None  # type: ignore[assignment]
 
@@ -53,7 +55,6 @@ _SCALARS = frozenset([str, int, bool, type(None)])
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
 _YEARS = re.compile(r"(\d{1,4})y\Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SPELLING = 0 if orjson is None else orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 _in_c = c_make_encoder and c_make_encoder(
     None, None, encode_basestring, None, ":", ",", True, False, False
 )
@@ -89,13 +90,14 @@ def decode_but_floats(leaf: bytes) -> Any:
 
     None where it is not plainly in the one spelling, or `orjson` is not there.
     """
-    if orjson is None:
-        return None
-    try:
-        found = orjson.loads(leaf)
-        return found if orjson.dumps(found, option=_SPELLING) == leaf else None
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        return None
+    if orjson is not None:
+        try:
+            found = orjson.loads(leaf)
+            if orjson.dumps(found, option=_SPELLING) == leaf:
+                return found
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+            pass
+    return None
 
 
 def is_plain(values: Collection[Any]) -> bool:

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from audit.errors import AuditError, WitnessRefused
+from audit.errors import AuditError, EvidenceMalformed, LedgerDamaged, WitnessRefused
 from audit.note import Signer, parse_checkpoint
-from audit.store import LOG_SHIFT, node_at, open_read_only
+from audit.store import LOG_SHIFT, Log, Store, node_at, open_read_only
 from audit.tiles import (
     checkpoint_file,
     entry_tile,
@@ -28,7 +28,7 @@ from audit.tiles import (
     write_tile,
 )
 from audit.timestamp import ask_and_keep, timestamp_file
-from audit.tree import TILE_WIDTH, consistency_path
+from audit.tree import TILE_WIDTH, consistency_path, range_root
 from audit.witness import ask_witness
 
 SETTLED_SECONDS = 120.0
@@ -185,6 +185,33 @@ class Publisher:
         if self._minute.get(log) != minute:
             self._minute[log] = minute
             write_atomically(saved_checkpoint_file(path, size), data)
+
+
+def check_published(ledger: Path, store: Store, logs: Sequence[Log]) -> None:
+    """LedgerDamaged where what was published is not a beginning of what is stored.
+
+    So a store put back from an older copy does not go on beside what others have seen already.
+    A checkpoint that can't be read (its bytes never reached the disk) is published anew.
+    """
+    known = {log.origin: log for log in logs}
+    for file in sorted(ledger.glob("*/*/*/checkpoint")):
+        try:
+            head = parse_checkpoint(file.read_bytes())
+        except EvidenceMalformed:
+            continue
+        log = known.get(head.origin)
+        stored = 0 if log is None else log.size
+        if log is not None and 0 < head.size <= stored:
+            root = range_root(0, head.size, partial(store.node, log.log))
+            if root == head.root:
+                continue
+        if head.size:
+            raise LedgerDamaged(
+                f"{file} of size {head.size} was published, and the {stored} records of "
+                f"{head.origin} in {store.path} are not that history gone on: it would fork. Put "
+                "the file back that belongs to it; if that is lost, keep these tiles as the "
+                "evidence they are and start a ledger elsewhere"
+            )
 
 
 def _own_cosignatures(signers: Sequence[Signer], note: str) -> list[str]:

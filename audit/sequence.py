@@ -231,7 +231,7 @@ class Sequencer:
                 raise RecordRefused(f"there is no case {name}; follow-ups are the ledger's to open")
             case = case or self._new_case(name, self.log_for(retention), leaf["event"])
             if leaf["kind"] == "case.opened":
-                leaf["body"].setdefault("class", retention)
+                leaf["body"]["class"] = retention
             else:
                 body = {"class": retention, "unannounced": True}
                 self._open_case(batch, case, body, leaf)

@@ -183,6 +183,10 @@ class Store:
             )
         return logs
 
+    def node(self, log: int, height: int, index: int) -> bytes:
+        """The hash of a perfect subtree of a log."""
+        return node_at(self._db, log, height, index)
+
     def known_rids(self, rids: Sequence[str]) -> set[str]:
         return {row[0] for row in self._select_in("SELECT rid FROM rids WHERE rid IN", rids)}
 

@@ -3,14 +3,16 @@
 The rules, by the numbers that a fault is reported under:
 
  1. The checkpoint is a signed note of this log; the log's key signed it. The key comes from the
-    policy; without one from the log's own `keys` file, which anyone could have put there.
+    policy; without one from the log's own `keys` file, which anyone could have put there. There
+    is one log of an origin.
  2. Every entry that the checkpoint counts is there, and no bundle holds more than its width.
  3. The root recomputed from the entry bytes is the root in the checkpoint.
  4. Every published hash tile is what the entries give.
  5. Every leaf is one JSON object in the one spelling, has the fields, and is of this log's tenant.
  6. `ts` never goes back.
- 7. A `rid` is taken once, and an event has one decision.
- 8. A case begins with `case.opened` and its `case_seq` runs 1, 2, 3, … without a hole.
+ 7. A `rid` is taken once in a log, and an event has one decision in the whole ledger.
+ 8. A case begins with `case.opened`, in the log of its class and its year, and its `case_seq` runs
+    1, 2, 3, … without a hole.
  9. `case_prev` is the hash of the case's record before.
 10. `case.closed` counts the case's records, nothing follows it, and a follow-up case names the
     last record of the case it follows.
@@ -22,8 +24,10 @@ The rules, by the numbers that a fault is reported under:
 14. `case.heads` lists exactly the cases that changed since the last one, and where they stand.
 15. Every payload that a record names is there, and its bytes have the hash that names it.
 16. No value is sealed under a data key that the log has not committed to before.
-17. A case lies in one log. One that has moved says so on both sides (`case.moved`), the longer
-    log carries every leaf of it, and neither half is missing where a whole ledger is verified.
+17. A case lies in one log. One that has moved went to a log that is kept longer, never to one
+    that is destroyed sooner, and says so on both sides (`case.moved`);
+    the longer log carries every leaf of it, and neither half is missing where a whole ledger is
+    verified.
 
 What this can't show: that what was never logged happened, that what was logged is true, and,
 without witnesses or a checkpoint saved elsewhere, that the operator did not write the whole log
@@ -121,14 +125,29 @@ def verify_ledger(
             )
             for log in logs
         ]
+    # 1. There is one log of an origin.
+    for earlier, report in _of_one_origin(reports):
+        why = f"{report.path} is of {report.origin} as well: see {earlier.path}"
+        report.faults.append(Fault(1, None, why))
     # 17. A case lies in one log, or has moved and says so on both sides.
     check_halves(across)
+    if policy is not None and not across.alone:
+        here = {report.origin for report in reports}
+        for origin in sorted({key.name for key in policy.logs} - here):
+            reports[0].open_questions.append(f"the policy names the log {origin}, not here")
     for data in (*old_checkpoints, *since):
         saved = parse_checkpoint(data)
         if saved.origin not in [report.origin for report in reports]:
             why = f"the saved checkpoint is of {saved.origin}, and that log is not here"
             reports[0].faults.append(Fault(12, None, why))
     return reports
+
+
+def _of_one_origin(reports: Sequence[Report]) -> Iterator[tuple[Report, Report]]:
+    first: dict[str, Report] = {}
+    for report in reports:
+        if report.origin and first.setdefault(report.origin, report) is not report:
+            yield first[report.origin], report
 
 
 @contextmanager
@@ -212,7 +231,7 @@ def _check_entries(
     roots, tiles = {0: EMPTY_ROOT}, Tree()
     tile_roots: list[bytes] = []
     complete, count = True, 0
-    whole = Whole(str(path), chain.tenant, head.size, below)
+    whole = Whole(str(path), head.origin, head.size, below)
     for part in parts(whole, sorted(wanted), workers=workers):
         # 4. Every published hash tile is what the entries give (level 0).
         report.faults += [Fault(4, index, why) for index, why in part.tile_faults]

@@ -39,7 +39,7 @@ from audit.leaf import (
     utc_text,
 )
 from audit.note import Signer, head_text
-from audit.publish import STAMP_SECONDS, Publisher
+from audit.publish import STAMP_SECONDS, Publisher, check_published
 from audit.seal import Seals
 from audit.sequence import ACTOR, Sequencer
 from audit.store import Batch, Log, Store
@@ -105,6 +105,7 @@ class Ledger:
                 tenant=tenant,
                 retention=default_class,
             )
+            check_published(self.path, self._store, list(self._order.logs.values()))
             self._last_ts = int(self._store.meta("ts", 0))
             self._years_due = 0
             self._finish_erasures()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -297,6 +298,35 @@ def test_a_store_whose_records_were_changed_is_not_written_to(
     db.close()
     with pytest.raises(LedgerDamaged, match="do not give its signed head"):
         open_ledger()
+
+
+@pytest.mark.parametrize("back_to", ["an older copy", "another history", "nothing"])
+def test_a_store_behind_its_own_published_tiles_does_not_fork_them(
+    tmp_path: Path, open_ledger: OpenLedger, back_to: str
+) -> None:
+    stores: dict[str, Path | None] = {"nothing": None}
+    for name, events in (("an older copy", ["e1"]), ("another history", ["e3", "e4", "e5"])):
+        made = open_ledger(data_dir=tmp_path / name)
+        for event in events:
+            made.append_many(story(event))
+        made.close()
+        stores[name] = tmp_path / name / "ledger" / "ledger.db"
+    data = tmp_path / "data"
+    shutil.copytree(tmp_path / "an older copy", data)
+    ledger = open_ledger(data_dir=data)
+    ledger.append_many(story("e2"))
+    ledger.close()
+    open_ledger(data_dir=data).close()
+    published = sorted(path for path in data.rglob("*") if path.is_file() and "tile" in str(path))
+    before = [path.read_bytes() for path in published]
+    for file in (data / "ledger").glob("ledger.db*"):
+        file.unlink()
+    if (store := stores[back_to]) is not None:
+        shutil.copy(store, data / "ledger" / "ledger.db")
+    with pytest.raises(LedgerDamaged, match="it would fork"):
+        open_ledger(data_dir=data)
+    assert [path.read_bytes() for path in published] == before
+    verified(data)
 
 
 def test_secrets_are_made_once_and_for_the_owner_alone(

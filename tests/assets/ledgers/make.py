@@ -388,7 +388,39 @@ def a_checkpoint_saved_of_another_history() -> Log:
     return log
 
 
+def a_leaf_with_another_field() -> Log:
+    """As many fields as there are, and one of them nobody's."""
+
+    def edit(leaves: list[Leaf]) -> None:
+        leaves[9]["agent"] = leaves[9].pop("actor")
+
+    return rewritten(edit, rechain=True)
+
+
+def a_case_in_the_log_of_another_year() -> Log:
+    def edit(leaves: list[Leaf]) -> None:
+        for leaf in leaves[16:]:
+            leaf["ts"] = leaf["ts"].replace("2026", "2027")
+
+    return rewritten(edit, rechain=True)
+
+
+def two_swapped_with_their_hashes() -> Log:
+    log = two_swapped()
+    log.hashes[8], log.hashes[11] = log.hashes[11], log.hashes[8]
+    return log
+
+
+def a_cosignature_of_another_log() -> Log:
+    """Two witnesses signed, and not this."""
+    log = a_witness_stripped()
+    text = head(len(log.hashes), tree(log.hashes), LONGER)
+    log.checkpoint += "".join(cosign(text, name) for name in WITNESSES if name[0] in "nr")
+    return log
+
+
 LONGER = ORIGIN.replace("rc10y", "rc20y")
+SHORTER = ORIGIN.replace("rc10y", "rc5y")
 
 
 @dataclass
@@ -402,13 +434,15 @@ class Two:
             log.write(folder.joinpath(*origin.split("/")[-2:]))
 
 
-def a_case_that_moved(edit: Callable[[list[bytes]], None] = lambda leaves: None) -> Two:
+def a_case_that_moved(
+    edit: Callable[[list[bytes]], None] = lambda leaves: None, to: str = LONGER
+) -> Two:
     """Three records, the departure; the arrival with the four of them, one more, the close."""
     old, new = Pen(), Pen()
     old.put("log.start", body={"format": 1, "start": 1, "stream": "0-0"})
     for kind in ("case.opened", "event.in", "decision"):
         old.put(kind, "case-e1", body={"note": kind})
-    old.put("case.moved", "case-e1", body={"to": LONGER})
+    old.put("case.moved", "case-e1", body={"to": to})
     old.put("log.stop", body={"start": 1})
     carried = [spell(leaf) for leaf in old.leaves[1:5]]
     edit(carried)
@@ -429,14 +463,42 @@ def a_case_that_moved(edit: Callable[[list[bytes]], None] = lambda leaves: None)
         leaf["case_seq"], leaf["case_prev"] = seq, before.hex()
         before = hash_leaf(spell(leaf))
     logs = {}
-    for origin, pen in ((ORIGIN, old), (LONGER, new)):
-        log = Log([spell(leaf) for leaf in pen.leaves], keys=vkey(origin, 1, OPERATOR) + "\n")
-        log.hashes = [hash_leaf(entry) for entry in log.entries]
-        text = head(len(log.entries), tree(log.hashes), origin)
-        log.checkpoint, log.width = text + "\n" + sign(text), len(log.entries)
-        logs[origin] = log
-    logs[LONGER].cas[digest] = packed
+    for origin, pen in ((ORIGIN, old), (to, new)):
+        logs[origin] = log_of(origin, pen)
+    logs[to].cas[digest] = packed
     return Two(logs)
+
+
+def log_of(origin: str, pen: Pen) -> Log:
+    log = Log([spell(leaf) for leaf in pen.leaves], keys=vkey(origin, 1, OPERATOR) + "\n")
+    log.hashes = [hash_leaf(entry) for entry in log.entries]
+    text = head(len(log.entries), tree(log.hashes), origin)
+    log.checkpoint, log.width = text + "\n" + sign(text), len(log.entries)
+    return log
+
+
+def an_event_decided_in_two_logs() -> Two:
+    """Both logs hold, each by itself, and say two things of one event."""
+    pen = Pen()
+    pen.put("log.start", body={"format": 1, "start": 1, "stream": "0-0"})
+    for kind in ("case.opened", "decision", "case.closed"):
+        pen.put(kind, "case-another", event="e1")
+    pen.put("log.stop", body={"start": 1})
+    return Two({ORIGIN: whole(), LONGER: log_of(LONGER, pen)})
+
+
+def a_log_beside_itself() -> Two:
+    """Two histories under one name, each signed: each reader is shown his own."""
+    return Two({ORIGIN: whole(), LONGER: history_rewritten_with_the_key()})
+
+
+def tiles_swapped_between_logs() -> Two:
+    two = a_case_that_moved()
+    one, other = two.logs.values()
+    one.entries, other.entries = other.entries, one.entries
+    one.hashes, other.hashes = other.hashes, one.hashes
+    one.width, other.width = other.width, one.width
+    return two
 
 
 def only(origin: str) -> Two:
@@ -520,6 +582,20 @@ ATTACKS = {
     "a-moved-case-without-its-old-half": Attack(lambda: only(LONGER), 1, 17),
     "a-moved-case-without-its-new-half": Attack(lambda: only(ORIGIN), 4, 17),
     "a-carried-leaf-rewritten": Attack(a_carried_leaf_rewritten, 4, 17),
+    "a-case-moved-to-a-shorter-class": Attack(lambda: a_case_that_moved(to=SHORTER), 4, 17),
+    "a-case-in-the-log-of-another-class": Attack(
+        lambda: rewritten(set_body(2, **{"class": "rc6m"}), rechain=True), 2, 8
+    ),
+    "a-case-in-the-log-of-another-year": Attack(a_case_in_the_log_of_another_year, 16, 8),
+    "a-cosignature-of-another-log": Attack(a_cosignature_of_another_log, None, 13, policy=True),
+    "a-leaf-of-another-tenant": Attack(
+        lambda: rewritten(set_field(9, tenant="other"), rechain=True), 9, 5
+    ),
+    "a-leaf-with-another-field": Attack(a_leaf_with_another_field, 9, 5),
+    "a-log-beside-itself": Attack(a_log_beside_itself, None, 1),
+    "an-event-decided-in-two-logs": Attack(an_event_decided_in_two_logs, 2, 7),
+    "tiles-swapped-between-logs": Attack(tiles_swapped_between_logs, 1, 8),
+    "two-swapped-with-their-hashes": Attack(two_swapped_with_their_hashes, 8, 8),
 }
 
 
