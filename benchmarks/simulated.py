@@ -43,6 +43,7 @@ SPLIT: Final = 40
 DAYS: Final = 60
 SMALL: Final = 10_000  # minor units; what card testing pays
 FAR_KM: Final = 500.0  # from home: what a sign-in from far away is
+TALKED_INTO_IT: Final = ("mule_payee",)  # here the customers sign in themselves, wherever they are
 START: Final = datetime(2026, 1, 5, tzinfo=UTC)
 _GAP_S: Final = 86_400.0
 
@@ -130,7 +131,7 @@ def read(events: Path, truth: Path, decisions: Path, world: World) -> Run:
         fraud, scenario = bool(fact.get("fraud")), str(fact.get("scenario", ""))
         if event["type"] == "login" and warm and event["result"] == "success":
             flagged = decision["decision"] == "review"
-            if not fraud:
+            if not fraud or scenario in TALKED_INTO_IT:
                 run.honest_logins.append(flagged)
             elif _far(event, world):
                 run.far_logins.append(flagged)
