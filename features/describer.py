@@ -133,12 +133,13 @@ class Sight:
         amount = event.amount_base if self.here else None
         self.amount = None if amount is None else max(-LARGEST, min(LARGEST, amount))
         self.told: Told = _NOTHING_TOLD  # what the event is described by so far
-        self._through: dict[tuple[Track | None, Track | None], Sight | None] = {}
+        # what was looked up once is kept for the next ask; most events need little of it
+        self._through: dict[tuple[Track | None, Track | None], Sight | None] | None = None
         self._happened: list[int] | None = None
         self._quiet: list[int] | None = None
         self._moved: tuple[Place | None, float] | None = None
-        self._earlier: dict[int, list[int]] = {}
-        self._tallies: dict[int, Tally] = {}
+        self._earlier: dict[int, list[int]] | None = None
+        self._tallies: dict[int, Tally] | None = None
         self._settled: dict[int, int] | None = None
 
     def past(self, track: Track) -> Past | None:
@@ -153,9 +154,12 @@ class Sight:
         """
         if payments is None and frauds is None:
             return self
-        if (payments, frauds) not in self._through:
-            self._through[payments, frauds] = self._before(payments, frauds)
-        return self._through[payments, frauds]
+        if self._through is None:
+            self._through = {}
+        wanted = payments, frauds
+        if wanted not in self._through:
+            self._through[wanted] = self._before(payments, frauds)
+        return self._through[wanted]
 
     def _before(self, payments: Track | None, frauds: Track | None) -> Sight | None:
         seen = Sight(self.profile, self.event)
@@ -172,6 +176,8 @@ class Sight:
 
     def tally(self, reach: int) -> Tally:
         """Count, priced and total within reach, this one included if it is one of them."""
+        if self._tallies is None:
+            self._tallies = {}
         found = self._tallies.get(reach)
         if found is None:
             count, priced, total = self.payments.tally(self.time - reach, self.time)
@@ -193,6 +199,8 @@ class Sight:
 
     def earlier(self, reach: int) -> list[int]:
         """The earlier amounts within reach, sorted; of a busy entity the newest 512 at most."""
+        if self._earlier is None:
+            self._earlier = {}
         found = self._earlier.get(reach)
         if found is None:
             found = sorted(self.payments.amounts(self.time - reach, self.time))

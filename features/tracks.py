@@ -57,6 +57,7 @@ class Track(ABC):
         self.at = 0  # its place among the tracks of its describer
         self.keep = 0  # the longest look at it, and the lateness
         self.since = 0  # microseconds since 1970 at which it began to count; 0: from the beginning
+        self._nothing = self.alone()  # only ever looked at
 
     @abstractmethod
     def alone(self) -> Past:
@@ -77,12 +78,12 @@ class Track(ABC):
     def look(self, past: Past | None, event: Event) -> Past | None:
         """What is to be looked at for this event; None where it has nobody of the second key."""
         if self.second is None:
-            return self.alone() if past is None else past
+            return self._nothing if past is None else past
         name = self.second(event)
         if name is None:
             return None
         found = past.of(name) if isinstance(past, Seconds) else None
-        return self.alone() if found is None else found
+        return self._nothing if found is None else found
 
     def wants(self, event: Event, told: Told) -> bool:
         """Whether this event is one of those that the past is made of."""
