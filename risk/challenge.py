@@ -162,7 +162,7 @@ class Conversation:
             raise ValueError(f"conversation: needed format {_FORMAT} or older, got {kept['v']}")
         resting = kept.get("resting", ())
         return cls(
-            open={row[0]: Asked(*row, row[0] in resting) for row in kept["open"]},
+            open={row[0]: Asked(*row, rests=row[0] in resting) for row in kept["open"]},
             closed={key: (row[0], row[1], row[2]) for key, row in kept["closed"].items()},
             asked_us=list(kept["asked"]),
             confirmed=[(at, amount) for at, amount in kept["confirmed"]],
