@@ -16,6 +16,7 @@ from flows import reading
 from flows.parts import House, open_house
 from risk import names
 from tests.audit.records import TRANSPORT_KEY, story
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -35,10 +36,10 @@ def house(tmp_path: Path, redis_url: str) -> Iterator[House]:
         },
     )  # fmt: skip
     writer.start()
-    assert ready.wait(20)
+    assert ready.wait(PATIENCE)
     yield open_house(tmp_path)
     stop.set()
-    writer.join(20)
+    writer.join(PATIENCE)
 
 
 def on_record(house: House, kind: str) -> list[dict[str, Any]]:
