@@ -77,11 +77,14 @@ def test_what_is_refused_is_said_in_these_words(kind: str, row: dict[str, Any]) 
 
 
 def _refusals(module: ModuleType) -> dict[tuple[str, int], str]:
-    """Every place of a module's text that refuses; a TypeError is a slip of ours."""
+    """Every place of a module's text that refuses; a TypeError is a slip of ours.
+
+    A bare ``raise`` says nothing of its own.
+    """
     file = str(module.__file__)
     found = {}
     for node in ast.walk(ast.parse(Path(file).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Raise) and "TypeError" not in ast.unparse(node):
+        if isinstance(node, ast.Raise) and node.exc and "TypeError" not in ast.unparse(node):
             for line in range(node.lineno, (node.end_lineno or node.lineno) + 1):
                 found[file, line] = f"{Path(file).name}:{node.lineno} {ast.unparse(node)}"
     return found
