@@ -4,9 +4,10 @@
 
 While one commit waits for the disk the next records gather: that is the whole group commit. What
 has gathered comes in the turn that sets the mark. Where only a few came, more are on their way:
-they are waited for by `GATHER_SECONDS`, since a commit costs as much as several records. The
-position lies in the ledger's transaction, so what was committed is never taken twice, and what
-was not is read again. The stream is trimmed below the durable mark only.
+they are waited for by `GATHER_SECONDS`, and until `PACE_SECONDS` after the commit before began,
+since a commit costs as much as several records. Who comes alone waits least. The position lies in
+the ledger's transaction, so what was committed is never taken twice, and what was not is read
+again. The stream is trimmed below the durable mark only.
 
 The leaf hash of an outcome is told under `rb:leaf:<event>` for an hour, together with the mark
 that makes it durable: the closing message to the customer carries it.
@@ -28,7 +29,8 @@ FIELD = b"records"
 MARK = "rb:audit:durable"
 READ_ENTRIES = 512
 BLOCK_MS = 250
-GATHER_SECONDS = 0.008
+GATHER_SECONDS = 0.003
+PACE_SECONDS = 0.020
 FEW_ENTRIES = 64
 LEAF = "rb:leaf:"
 LEAF_SECONDS = 3600
@@ -63,7 +65,7 @@ class Inlet:
     def __init__(self, redis_url: str, ledger: Taker) -> None:
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=5.0)
         self._ledger = ledger
-        self._trimmed = 0.0
+        self._trimmed = self._begun = 0.0
         self._gathered: list[Entry] = []
 
     def check(self, *, recover: bool = False) -> None:
@@ -136,13 +138,15 @@ class Inlet:
             self._ledger.tick()
             return 0
         if len(entries) < FEW_ENTRIES:
-            time.sleep(GATHER_SECONDS)
+            due = self._begun + PACE_SECONDS - time.monotonic()
+            time.sleep(max(GATHER_SECONDS, due))
             after: Any = {STREAM: entries[-1][0]}
             entries += _entries(self._redis.xread(after, count=READ_ENTRIES))
         records: list[Any] = []
         for entry_id, fields in entries:
             records += self._read(entry_id.decode(), fields)
         last = entries[-1][0].decode()
+        self._begun = time.monotonic()
         self._ledger.append_many(records, stream_id=last)
         self._tell(last)
         self._trim(last)

@@ -18,7 +18,7 @@ import os
 import sqlite3
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -51,6 +51,12 @@ class DataKey:
     cipher: AESGCM
     commitment: str
     is_new: bool = False
+
+    def known(self) -> DataKey:
+        """The same for everyone after the first."""
+        return DataKey(
+            self.origin, self.subject, self.version, self.number, self.cipher, self.commitment
+        )
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,7 @@ class Seals:
         else:
             found = self._unwrap(origin, subject, known[0], known[1], wrapped)
         self._subjects[subject] += 1
-        self._cache[owner] = replace(found, is_new=False) if found.is_new else found
+        self._cache[owner] = found.known() if found.is_new else found
         return found
 
     def knows(self, subject: str) -> bool:
