@@ -17,7 +17,7 @@ limit only signed. Whoever confirms under duress sees a confirm; the bank gets a
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -162,7 +162,7 @@ class Conversation:
             raise ValueError(f"conversation: needed format {_FORMAT} or older, got {kept['v']}")
         resting = kept.get("resting", ())
         return cls(
-            open={row[0]: Asked(*row, rests=row[0] in resting) for row in kept["open"]},
+            open={row[0]: replace(Asked(*row), rests=row[0] in resting) for row in kept["open"]},
             closed={key: (row[0], row[1], row[2]) for key, row in kept["closed"].items()},
             asked_us=list(kept["asked"]),
             confirmed=[(at, amount) for at, amount in kept["confirmed"]],
