@@ -35,6 +35,23 @@ def test_what_was_flushed_is_read_and_what_never_was_is_none(client: "redis.Redi
     assert store.load("payee", 0, ["a"]) == [None]
 
 
+def test_many_shards_are_read_in_one_turn_each_in_its_order(client: "redis.Redis") -> None:
+    store = RedisStore(client, 1)
+    many = {f"e{number}": str(number).encode() for number in range(2_500)}
+    store.flush(STAGE, {0: (1, many), 3: (1, {"a": b"\x00\xff"})})
+    wanted = {
+        (STAGE, 0): ["none", *reversed(many), "nobody"],
+        (STAGE, 3): ["none", "a"],
+        ("payee", 0): ["a", "b"],
+    }
+    assert store.load_many(wanted) == {
+        (STAGE, 0): [None, *reversed(many.values()), None],
+        (STAGE, 3): [None, b"\x00\xff"],
+        ("payee", 0): [None, None],
+    }
+    assert _state(client) == {name.encode(): value for name, value in many.items()}
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_an_undo_to_any_kept_version_gives_the_state_that_stood_then(
     client: "redis.Redis", seed: int
