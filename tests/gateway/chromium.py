@@ -27,6 +27,13 @@ _OPTIONS = (
     "--hide-scrollbars",
     "--remote-debugging-port=0",
 )
+# By boxes alone: does the page fit its window, and which texts are wider than what holds them?
+FITS = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+SPILT = """
+[...document.querySelectorAll('button, h1, p, dt, dd, bdi, b, span, a, label')].filter((node) =>
+  node.getClientRects().length && node.scrollWidth > node.clientWidth + 1
+  && getComputedStyle(node).display !== 'inline').map((node) => node.id || node.textContent)
+"""
 
 
 class Page:

@@ -13,7 +13,7 @@ from aiohttp import web
 from risk import names
 from tests.gateway.asking import ask, end, link_token
 from tests.gateway.bank import Bank, running
-from tests.gateway.chromium import Page, chromium
+from tests.gateway.chromium import FITS, SPILT, Page, chromium
 from tests.gateway.test_challenges import BASE, Browser
 from tests.gateway.test_pages_in_a_browser import _shown
 
@@ -255,6 +255,8 @@ def test_confirm_and_deny_weigh_the_same_in_box_and_style(
                 assert one["plain"] == other["plain"]
                 assert one["plain"][0] is False  # neither chosen beforehand, nor out of reach
                 assert one["plain"][5] is False
+                assert await page.run(FITS)
+                assert await page.run(SPILT) == []
                 await page.run("document.getElementById('language').click()")
             await page.run("document.getElementById('deny').click()")
             why, instead = await page.run(_BOXES + "(['not-me', 'cancel'])")

@@ -8,6 +8,7 @@ import orjson
 from risk import names, signed
 from risk.privacy import open_sealed
 from tests.gateway.bank import running
+from tests.gateway.chromium import FITS, SPILT
 from tests.gateway.test_binding_in_a_browser import (
     DAY_US,
     HOME,
@@ -19,13 +20,6 @@ from tests.gateway.test_binding_in_a_browser import (
 from tests.gateway.test_page_attacks import _BOXES
 from tests.gateway.test_pages_in_a_browser import _picture, _shown, _text
 from tests.gateway.test_signing_in_a_browser import ANNA
-
-FITS = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-SPILT = """
-[...document.querySelectorAll('button, h1, p, dt, dd, bdi, b, span, a, label')].filter((node) =>
-  node.getClientRects().length && node.scrollWidth > node.clientWidth + 1
-  && getComputedStyle(node).display !== 'inline').map((node) => node.id || node.textContent)
-"""
 
 
 async def _reached_by(anna: Customer, *channels: tuple[str, str]) -> None:
