@@ -107,7 +107,7 @@ class Ledger:
             )
             check_published(self.path, self._store, list(self._order.logs.values()))
             self._last_ts = int(self._store.meta("ts", 0))
-            self._years_due = 0
+            self._years_due = self._sync_due = 0
             self._finish_erasures()
             self.publisher = Publisher(
                 self.path,
@@ -182,7 +182,7 @@ class Ledger:
         }
 
     def tick(self) -> None:
-        """Do what is due between commits: the hourly `case.heads`, and spare keys."""
+        """Do what is due between commits: each hour `case.heads` and `clock.sync`; spare keys."""
         with self._lock:
             self._usable()
             self._seals.refill()
@@ -195,9 +195,23 @@ class Ledger:
             ]
             if due:
                 self._commit(partial(self._write_all_heads, due))
+            if self._steady() >= self._sync_due:
+                self._commit(self._sync)
             if now >= self._years_due:
                 self._years_due = now + HEADS_EVERY
                 self._end_years()
+
+    def _sync(self, batch: Batch) -> None:
+        """`clock.sync`: both clocks at one moment, and how far they have gone apart.
+
+        A jump is a `clock.step` at once; what is slewed slowly shows here.
+        """
+        now, steady = self._now(), self._steady()
+        self._sync_due = steady + HEADS_EVERY
+        drift = now - steady - self._clock_offset
+        self._note(
+            "clock.sync", {"clock": utc_text(now), "drift_us": drift, "steady_us": steady}, batch
+        )
 
     def _write_all_heads(self, logs: Sequence[Log], batch: Batch) -> None:
         for log in logs:
@@ -260,6 +274,7 @@ class Ledger:
         self._clock_offset = now - self._steady()
         self._order.heads_ts = dict.fromkeys(self._order.logs, now)
         self._years_due = now + HEADS_EVERY
+        self._sync_due = self._steady() + HEADS_EVERY
         before = self._last_ts
 
         def begin(batch: Batch) -> None:

@@ -15,8 +15,17 @@ import pytest
 
 from audit.errors import KeyMissing, LedgerDamaged, LedgerFailed, LedgerLocked, NotInLedger
 from audit.keys import read_secret
+from audit.leaf import utc_text
 from audit.prove import proof_holds
-from audit.read import case_records, disclose, event_records, head, inclusion_proof, record_position
+from audit.read import (
+    case_records,
+    disclose,
+    event_records,
+    head,
+    inclusion_proof,
+    of_kinds,
+    record_position,
+)
 from audit.seal import Disclosure, disclosure_matches
 from audit.verify import SELF_CONSISTENT, Report, verify_log
 from tests.audit.conftest import OpenLedger
@@ -216,6 +225,26 @@ def test_time_never_goes_back_and_a_step_is_on_record(
     ledger.append_many(story("e2"))
     ledger.close()
     assert kinds(tmp_path).count("clock.step") == 1
+    verified(tmp_path)
+
+
+def test_both_clocks_are_on_record_each_hour_and_how_far_they_went_apart(
+    tmp_path: Path, open_ledger: OpenLedger, clock: Clock
+) -> None:
+    ledger = open_ledger()
+    ledger.tick()
+    clock.advance(3_600_000_001)
+    clock.step(-400_000)  # too little for a clock.step
+    ledger.tick()
+    ledger.tick()
+    clock.advance(3_600_000_001)
+    ledger.tick()
+    ledger.close()
+    assert kinds(tmp_path) == ["log.start", "clock.sync", "clock.sync", "log.stop"]
+    first, second = (leaf["body"] for leaf in of_kinds(tmp_path, ["clock.sync"]))
+    assert (first["drift_us"], second["drift_us"]) == (-400_000, -400_000)
+    assert second["steady_us"] - first["steady_us"] == 3_600_000_001
+    assert first["clock"] == utc_text(clock.wall - 3_600_000_001)
     verified(tmp_path)
 
 
