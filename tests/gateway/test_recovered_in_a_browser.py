@@ -16,6 +16,7 @@ from tests.gateway.bank import Bank
 from tests.gateway.test_binding_in_a_browser import DAY_US, HOME, Customer, customer, play
 from tests.gateway.test_pages_in_a_browser import _shown
 from tests.gateway.test_signing_in_a_browser import ANNA
+from tests.journeys.search import files
 
 KEPT = b"rb:credential:*", b"rb:signed:*", b"rb:duress:*", b"rb:customer:*"
 
@@ -118,9 +119,8 @@ def test_a_duress_word_comes_back_as_its_keyed_hash_and_a_forgotten_one_stays_fo
             await _lose(anna.bank)
             _put_back(house, redis_url)
             assert await anna.bank.redis.get(names.duress(ANNA)) == kept
-            for file in house.data.rglob("*"):
-                if file.is_file():
-                    assert b"luebird" not in file.read_bytes()
+            for file, held in files(house.data):
+                assert b"luebird" not in held, file
 
             await anna.bank.call("DELETE", HOME + "/duress", role="bank")
             assert (await anna.said("duress.changed"))[-1]["body"] == {"state": "unset"}

@@ -9,6 +9,7 @@ They count where they stand by themselves.
 """
 
 import base64
+import contextlib
 import os
 import re
 import shutil
@@ -48,8 +49,8 @@ def find(directory: Path, *words: str) -> list[str]:
     """Say where any of the words stands: the file and the form. Digits count as a whole number."""
     wanted = {(word, name): form for word in words for name, form in forms(word).items()}
     seen = []
-    for path in sorted(files(directory)):
-        for layer, data in _layers(path):
+    for path, held in files(directory):
+        for layer, data in _layers(path, held):
             seen += [
                 f"{path.relative_to(directory)}: {word!r} as {name} in {layer}"
                 for (word, name), form in wanted.items()
@@ -58,13 +59,14 @@ def find(directory: Path, *words: str) -> list[str]:
     return seen
 
 
-def files(directory: Path) -> Iterator[Path]:
-    """All files under a directory, also while a running house adds and removes some."""
+def files(directory: Path) -> Iterator[tuple[Path, bytes]]:
+    """All files under a directory with what they hold, while a running house removes some."""
     for folder, _, file_names in os.walk(directory):  # passes over a folder that is gone
         for name in file_names:
             path = Path(folder, name)
-            if path.is_file():
-                yield path
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file():
+                    yield path, path.read_bytes()
 
 
 def _stands(form: bytes, data: bytes, *, number: bool) -> bool:
@@ -90,11 +92,7 @@ def by_itself(*numbers: str) -> re.Pattern[str]:
     return re.compile(rf"(?:(?<![\w+/-])|(?<=\\n))(?:{either})(?![\w+/=-])", re.ASCII)
 
 
-def _layers(path: Path) -> Iterator[tuple[str, bytes]]:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:  # a running house removes files, too
-        return
+def _layers(path: Path, data: bytes) -> Iterator[tuple[str, bytes]]:
     yield from _unfolded("the file", data, 0)
     if data.startswith(b"SQLite format 3\0"):
         for value in _values(path):
@@ -131,7 +129,7 @@ def _values(path: Path) -> Iterator[bytes]:
     with tempfile.TemporaryDirectory() as place:
         for suffix in ("", "-wal"):
             beside = path.with_name(path.name + suffix)
-            if beside.exists():
+            with contextlib.suppress(FileNotFoundError):
                 shutil.copy(beside, Path(place, "copy" + suffix))
         connection = sqlite3.connect(Path(place, "copy"))
         try:

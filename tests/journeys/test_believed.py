@@ -1,6 +1,5 @@
 """Olga and Petra say yes; one of them is forced to. Quinn takes a yes back, and loses a phone."""
 
-import contextlib
 import itertools
 import re
 import time
@@ -118,10 +117,9 @@ async def _duress(bank: Bank, house: House) -> None:
             return found if len(found) >= ROUNDS else []
 
         assert len(await until(alerted, "an alert a round")) == ROUNDS
-    for file in files(house.data):
+    for file, kept in files(house.data):
         if file.name != "prosody.log":
-            with contextlib.suppress(FileNotFoundError):  # a running house removes files, too
-                assert WORD.encode() not in file.read_bytes().lower(), file
+            assert WORD.encode() not in kept.lower(), file
 
 
 async def _held(bank: Bank) -> None:

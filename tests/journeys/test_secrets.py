@@ -24,7 +24,7 @@ from tests.notifiers.sms_receiver import Receiver, pass_on
 from tests.patience import until
 from tests.servers import RedisServer
 
-CODE = "384920"
+CODE = "38492017"  # so long that no hash holds it by chance
 TELEPHONE = "+8613800138000"
 
 
@@ -161,7 +161,7 @@ def test_a_secret_sent_in_any_way_is_kept_nowhere(
             assert "never send passwords or codes" in said_back["reply"]
 
             # It all came, and what is on record says what was cut, where and how long.
-            await until(lambda: cuts_told(asked_event(decision)), "the cuts on record")
+            await until(lambda: cuts_told(decision["event"]), "the cuts on record")
             anna.say(shown.sender, "NO")
             outcome = await bank.outcome(decision["event"])
             assert outcome["state"] == "denied"
@@ -176,14 +176,12 @@ def test_a_secret_sent_in_any_way_is_kept_nowhere(
 
         return await asyncio.to_thread(look)
 
-    def asked_event(decision: dict[str, Any]) -> str:
-        return str(decision["event"])
-
     try:
         tell(story())
         records = [
             record
-            for record in read.event_records(house.data, next(iter(events(house))))
+            for event in events(house)
+            for record in read.event_records(house.data, event)
             if record["kind"] == "answer" and record["body"].get("cuts")
         ]
         kinds = {cut["type"] for record in records for cut in record["body"]["cuts"]}

@@ -59,7 +59,7 @@ class Customer:
             on_message=self._read,
         )
         try:
-            await client.connect(1.5)
+            await client.connect(5.0)
             self._client = client
             while client.connected:
                 await asyncio.sleep(0.5)
@@ -121,9 +121,9 @@ class Shard:
 
 
 def test_killed_servers_and_notifiers_lose_and_double_nothing_at_a_hundred_a_second(
-    redis_url: str, tmp_path: Path
+    redis_server: servers.RedisServer, tmp_path: Path
 ) -> None:
-    data = tmp_path / "data"
+    data, redis_url = tmp_path / "data", redis_server.url
     prosody = stage.make_prosody(tmp_path / "prosody", USERS)
     running: list[Any] = []
     took: list[float] = []
@@ -136,7 +136,7 @@ def test_killed_servers_and_notifiers_lose_and_double_nothing_at_a_hundred_a_sec
     async def kill_leader(standby: Path) -> Path:
         await until_true(lambda: process.stands_by(standby))
         running[-2].kill()
-        watch = Watch(running[-1].pid)
+        watch = Watch(running[-1].pid, redis_server.pid, prosody.pid)
         running[-2].wait(timeout=PATIENCE)
         await until_true(lambda: process.leads(standby))
         took.append(watch.seconds())
