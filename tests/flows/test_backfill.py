@@ -23,6 +23,7 @@ from flows.simulate import simulate
 from flows.simulate_command import with_labels
 from risk import names
 from tests import servers
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_a_killed_and_resumed_backfill_equals_an_undisturbed_one(
         line = [sys.executable, "-c", _FILL, str(house.data), str(history)]
         process = subprocess.Popen(line, stdout=subprocess.PIPE)
         client: Any = redis.Redis.from_url(house.redis_url)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 5 * PATIENCE
         while not client.exists("rb:ver:payee:3") and time.monotonic() < end:
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)

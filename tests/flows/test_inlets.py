@@ -107,7 +107,7 @@ def street(client: "redis.Redis") -> Iterator[Street]:
 
 
 def _until(found: Callable[[], bool]) -> None:
-    for _ in range(1_000):
+    for _ in range(6_000):
         if found():
             return
         time.sleep(0.01)

@@ -79,7 +79,7 @@ def test_two_processes_that_start_at_once_have_the_same_secrets(
         assert process.stdin is not None
         process.stdin.close()  # all go at once
         process.stdin = None
-    told = {process.communicate(timeout=60)[0] for process in started}
+    told = {process.communicate(timeout=300)[0] for process in started}
     assert [process.returncode for process in started] == [0, 0, 0]
     assert len(told) == 1
     assert told != {b""}

@@ -54,7 +54,7 @@ def _nowhere() -> "redis.Redis":
 
 
 def _watch_until(supervisor: Supervisor, found: Callable[[], bool]) -> None:
-    for _ in range(2_000):
+    for _ in range(6_000):
         supervisor.watch()
         if found():
             return
@@ -66,7 +66,7 @@ def _kill(part: Part) -> int:
     assert part.process is not None
     pid = part.process.pid
     os.kill(pid, signal.SIGKILL)
-    part.process.wait(10)
+    part.process.wait(60)
     return pid
 
 
@@ -102,7 +102,7 @@ def test_a_part_that_dies_again_and_again_is_given_a_growing_pause(
     pauses = []
     for _ in range(6):
         assert part.process is not None
-        part.process.wait(10)
+        part.process.wait(60)
         now = time.monotonic()
         part.due = 0.0
         supervisor._look_after(part, now)
