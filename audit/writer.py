@@ -253,9 +253,11 @@ class Ledger:
                     self._commit(self._stop)
                     self.publisher.publish(keep=True)
             finally:
+                # The store goes last: who closes it last empties its write-ahead log, which every
+                # reader of a ledger at rest would have to go through anew.
+                self.publisher.close()
                 self._seals.close()
                 self._store.close()
-                self.publisher.close()
                 os.close(self._lock_file)
                 self._failed = self._failed or LedgerFailed("the ledger is closed")
 

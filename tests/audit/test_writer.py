@@ -286,6 +286,17 @@ def test_the_heads_of_changed_cases_are_listed_every_hour_and_at_the_end(
     assert verified(tmp_path).uncovered == 0
 
 
+def test_a_ledger_at_rest_is_one_file_that_readers_need_not_recover(
+    tmp_path: Path, open_ledger: OpenLedger
+) -> None:
+    ledger = open_ledger()
+    ledger.append_many(story("e1"))
+    ledger.publish()
+    ledger.close()
+    assert [file.name for file in (tmp_path / "ledger").glob("ledger.db*")] == ["ledger.db"]
+    assert len(case_records(tmp_path, "case-e1")) == 6
+
+
 def test_two_writers_are_refused_by_name(tmp_path: Path, open_ledger: OpenLedger) -> None:
     open_ledger()
     with pytest.raises(LedgerLocked, match="one writer owns the head"):
