@@ -26,6 +26,7 @@ KEY = (ASSETS / "whole" / "keys").read_text()
 # `audit verify` knows: cases, rids, times, payloads, keys, saved checkpoints.
 SEEN_BY_GO = {
     "a-byte-flipped",
+    "a-cosignature-of-another-log",
     "a-record-deleted-in-the-middle",
     "a-tile-forged",
     "a-witness-stripped",
@@ -37,6 +38,7 @@ SEEN_BY_GO = {
     "signed-by-a-stranger",
     "the-last-records-deleted",
     "two-swapped",
+    "two-swapped-with-their-hashes",
 }
 
 
