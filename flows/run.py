@@ -24,7 +24,7 @@ from flows.supervise import Supervisor, command, spawn, until
 from risk import names
 from risk.events import instant
 
-_READY_SECONDS = 60.0
+_READY_SECONDS = 180.0  # a busy machine starts slowly; what died is told of in the log
 
 
 class Running:

@@ -81,7 +81,7 @@ class House:
         """Settings and secrets of the directory."""
         return open_house(self.data)
 
-    def start(self, *more: str, seconds: float = 2 * PATIENCE) -> None:
+    def start(self, *more: str, seconds: float = 5 * PATIENCE) -> None:
         """Start everything and return when the ready line is printed."""
         line = [sys.executable, "-m", "flows.cli", "run", "--data", str(self.data)]
         with (self.data / "supervisor.log").open("ab") as log:
