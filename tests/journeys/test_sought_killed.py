@@ -42,7 +42,7 @@ async def _kill(house: House, name: str) -> None:
     os.kill(pid, signal.SIGKILL)
 
     async def another() -> bool:
-        return house.run.get("pids", {}).get(name, pid) != pid
+        return bool(house.run.get("pids", {}).get(name, pid) != pid)
 
     await until(another, f"another {name}")
 
