@@ -77,6 +77,7 @@ FILTERS: dict[str, _Test] = {
 #: Filters of the shipped `config/features.yaml` that its live rules look at.
 SHIPPED: dict[str, _Test] = {
     "unknown_shop": lambda event, before: event.kind == "card" and _new_payee(event, before),
+    "transfers": lambda event, _: _payment(event) and event.kind == "transfer",
 }
 _FILTERS = FILTERS | SHIPPED
 SEQUENCES = {
