@@ -188,7 +188,11 @@ def _answered(in_time: Iterable[Seen], rest_us: int) -> set[str]:
     chosen = set()
     for one in in_time:
         at_us, amount = int(one.at_s * 1e6), int(one.amount)
-        if rested(words.get(one.customer), one.kind, amount, at_us, rest_us) is None:
+        word = words.get(one.customer)
+        passed = rested(word, one.kind, amount, at_us, rest_us)
+        if passed == "approve" and word is not None:
+            words[one.customer] = word.after(amount)
+        if passed is None:
             chosen.add(one.event)
             if one.kind == RESTS:
                 words[one.customer] = Word(at_us, amount, confirmed=not one.fraud)

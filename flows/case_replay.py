@@ -184,8 +184,9 @@ def conversation_then(given: Mapping[str, Any], now_us: int) -> Conversation:
     if given["blocked"]:
         made.blocked_us = now_us
     if "word" in given:
-        ago_us, amount_base, confirmed = given["word"]
-        made.word = Word(now_us - ago_us, amount_base, bool(confirmed))
+        ago_us, amount_base, confirmed, *passed = given["word"]  # the sum came later
+        made.word = Word(now_us - ago_us, amount_base, bool(confirmed), *passed)
+        made.confirmed = [(now_us, given.get("unsigned_24h", 0))]
     return made
 
 

@@ -27,7 +27,7 @@ from risk.brakes import ALL, KINDS, BrakeLimits, Brakes
 from risk.budget import AskingBudget
 from risk.challenge import Asked, Conversation
 from risk.policy import Bar, Judged, Policy, RuleSet, braked, judge, opinions_of
-from risk.rest import RESTS
+from risk.rest import PASSED, RESTS
 from risk.rules import SEVERITIES
 
 GRACE_US = 1_000_000
@@ -335,6 +335,7 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
                 fact.features.clear()
                 fact.features.update(kept_features[place] or {})
             self._note_question(fact, decision)
+            self._note_passed(fact, decision)
             stage.scoreds.put(row_of(fact, with_paid=stage.seeks is not None))
             if fact.moment.type == "status" and fact.moment.refers_to:
                 self.hearing.withdraw(fact)
@@ -366,6 +367,13 @@ class JudgeShard(StatefulBatchLogic[Fact, Decided, int]):
         gone = conversation.held(moment.id)
         if gone is not None:
             self.hearing.withdrawn(moment.customer, moment.id, gone[0])
+
+    def _note_passed(self, fact: Scored, decision: dict[str, Any]) -> None:
+        if any(reason["code"] == PASSED for reason in decision.get("reasons", ())):
+            customer = fact.moment.customer
+            at_us = events.parse_us(decision["decided"])
+            self.hearing.conversation(customer).passes(_amount_base(fact.moment), at_us)
+            self.hearing.touch(customer)
 
     def _too_late(
         self, fact: Scored, leaving: Leaving, judged: Judged, recorded: dict[str, Any]

@@ -291,7 +291,7 @@ class Conversation:
         return self._close(question, "confirmed", answer.received_us, "customer", None)
 
     def unsigned_spent(self, now_us: int) -> int:
-        """The sum of unsigned confirms of the 24 h before, in minor units."""
+        """The sum of what was let go unsigned in the 24 h before, in minor units."""
         return sum(amount for at, amount in self.confirmed if at > now_us - DAY_US)
 
     def _is_frozen(self, binding: Binding | None) -> bool:
@@ -367,6 +367,12 @@ class Conversation:
         ended = Outcome(question.event, question.id, state, decision, at_us, by, reason)
         self._settles(question, ended)
         return Heard("counted", question.event, ended)
+
+    def passes(self, amount_base: int, at_us: int) -> None:
+        """A payment passed by the last word (`risk.rest`): nobody signed it."""
+        if self.word is not None:
+            self.word = self.word.after(amount_base)
+            self.confirmed.append((at_us, amount_base))
 
     def _settles(self, question: Asked, ended: Outcome) -> None:
         """A word about a card payment settles others for a while; one under duress does not."""

@@ -20,7 +20,7 @@ from risk.challenge import DAY_US, Conversation
 from risk.docket import Docket, Hit, written
 from risk.failing import FailLimits
 from risk.lists import ALLOW, BLOCK, FINAL, FORCE, NO_LISTS, SUPPRESS, WATCH, Lists, Named
-from risk.rest import Word, rested
+from risk.rest import PASSED, Word, rested
 from risk.rule_check import Vocabulary
 from risk.rule_truth import Cause, Value
 from risk.rules import FACTOR, MILD_TO_STRICT, OUTCOMES, Rule, read_rules
@@ -466,7 +466,8 @@ def judge(
         outcome = "decline"
     word = _word(conversation, rules.policy, now_us, met)
     if outcome == "challenge":
-        outcome = _at_rest(moment, rules.policy, word, now_us, reasons) or _may_ask(
+        spent = 0 if word is None else conversation.unsigned_spent(now_us)
+        outcome = _at_rest(moment, rules.policy, word, spent, now_us, reasons) or _may_ask(
             moment, rules.policy, conversation, now_us, reasons
         )
     tags = tuple(hit.rule.tag for hit in held if hit.rule.tag)
@@ -481,7 +482,9 @@ def judge(
         "late": moment.late,
     }
     if word is not None:
-        given["word"] = [now_us - word.at_us, word.amount_base, int(word.confirmed)]
+        ago_us = now_us - word.at_us
+        given["word"] = [ago_us, word.amount_base, int(word.confirmed), word.passed_base]
+        given["unsigned_24h"] = conversation.unsigned_spent(now_us)
     return Judged(outcome, reasons, held, shadow, points, tags, given)
 
 
@@ -572,14 +575,21 @@ def _at_rest(
     moment: events.Moment,
     policy: Policy,
     word: Word | None,
+    spent: int,
     now_us: int,
     reasons: list[dict[str, Any]],
 ) -> str | None:
-    """What the customer's last word makes of a question; None where it settles nothing."""
+    """What the customer's last word makes of a question; None where it settles nothing.
+
+    ``spent`` was let go unsigned in 24 h: what would have to be signed doesn't pass by a word.
+    """
     told = rested(word, moment.kind, moment.amount_base, now_us, policy.rest_us)
+    limit = policy.unsigned_limit
+    if told == "approve" and limit is not None and spent + (moment.amount_base or 0) > limit:
+        return None
     if told == "approve":
         text = "The customer confirmed a card payment a short while ago."
-        reasons.append(_plain("confirmed_lately", text))
+        reasons.append(_plain(PASSED, text))
     elif told == "review":
         text = "The customer denied a card payment a short while ago."
         reasons.append(_plain("denied_lately", text))

@@ -410,7 +410,8 @@ def test_a_model_that_cannot_be_had_again_is_refused_by_name(story: Story, tmp_p
 
 def test_what_the_customer_last_said_of_a_card_payment_is_on_record() -> None:
     at_us = START_US + 5_000_000
-    kept = Conversation(word=Word(START_US, 9_800, confirmed=True))
+    kept = Conversation(word=Word(START_US, 9_800, confirmed=True, passed_base=88_200))
+    kept.confirmed = [(START_US, 98_000)]
     sets = payments.rule_set(rest_us=DAY_US)
     event = payment(kind="card")
     said = {"score": 700, "anomaly": None}

@@ -629,3 +629,6 @@ def test_one_answer_about_a_card_payment_settles_the_next_of_the_kind() -> None:
         (card,) = judge.hear(scored("p-2", 700, kind="card", **later))
         (transfer,) = judge.hear(scored("p-3", 700, kind="transfer", **later))
         assert (card["decision"], transfer["decision"]) == (settled, "challenge")
+        word_then = judge.shard.hearing.conversation(scored("p-1", 700).moment.customer).word
+        assert word_then is not None
+        assert word_then.passed_base == (word_then.amount_base if word == "confirm" else 0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from risk.challenge import Answer, Asked, Conversation, Outcome
 from risk.lists import FORCE, Entry, Lists
 from risk.policy import judge, read_policy
-from risk.rest import AS_DEAR, Word, rested
+from risk.rest import AS_DEAR, TOGETHER, Word, rested
 from tests.risk import payments
 from tests.risk.payments import NOON_US, payment
 from tests.risk.test_policy import DOCUMENT, _rule
@@ -30,9 +30,15 @@ def _answered(decision: str, reason: str | None = None, *, rests: bool = True) -
     return kept
 
 
-def _judged(kept: Conversation, *rules: Any, rest_us: int = REST_US, **of_event: Any) -> Any:
+def _judged(
+    kept: Conversation,
+    *rules: Any,
+    rest_us: int = REST_US,
+    unsigned_limit: int | None = None,
+    **of_event: Any,
+) -> Any:
     of_event = {"kind": "card", "amount_base": 10_000} | of_event
-    asked = payments.rule_set(*(rules or (ASKS,)), rest_us=rest_us)
+    asked = payments.rule_set(*(rules or (ASKS,)), rest_us=rest_us, unsigned_limit=unsigned_limit)
     return judge(payment(**of_event), {"f": 1}, {"score": 0, "anomaly": None}, asked, kept, NOON_US)
 
 
@@ -44,7 +50,27 @@ def test_who_confirmed_a_card_payment_is_not_asked_about_the_next() -> None:
     judged = _judged(_answered("confirm"))
     assert judged.outcome == "approve"
     assert _codes(judged) == ["asks", "confirmed_lately"]
-    assert judged.given["word"] == [HOUR_US, 10_000, 1]
+    assert judged.given["word"] == [HOUR_US, 10_000, 1, 0]
+
+
+def test_what_passes_by_one_word_is_bounded_together() -> None:
+    kept, passed = _answered("confirm"), 0
+    while "confirmed_lately" in _codes(_judged(kept, amount_base=30_000)):
+        kept.passes(30_000, NOON_US)
+        passed += 30_000
+    assert passed == 90_000 <= TOGETHER * 10_000 < passed + 30_000
+    assert _judged(kept, amount_base=30_000).outcome == "challenge"
+    assert _judged(kept, amount_base=10_000).outcome == "approve"
+    assert Conversation.load(kept.dump()) == kept
+
+
+def test_what_would_have_to_be_signed_does_not_pass_by_a_word() -> None:
+    kept = _answered("confirm")
+    assert kept.unsigned_spent(NOON_US) == 10_000
+    assert _judged(kept, unsigned_limit=20_000).outcome == "approve"
+    kept.passes(10_000, NOON_US)
+    assert kept.unsigned_spent(NOON_US) == 20_000
+    assert _judged(kept, unsigned_limit=20_000).outcome == "challenge"
 
 
 def test_who_denied_one_is_not_asked_and_an_officer_looks() -> None:
