@@ -14,7 +14,7 @@ goes with its binding, since when it holds; a duress word in it goes with it too
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakValueDictionary
 
 from redis.asyncio import Redis
@@ -52,11 +52,7 @@ REPLIES_ON_RECORD = 20  # a minute to one address; a chat is not sent more than 
 OFFERED = ("confirm", "deny", "not_me", "cancel")
 _SECRETS = {"otp", "pan", "password"}
 
-
-class Write(Protocol):
-    """Changes the outbox; lazily where nobody waits for it."""
-
-    def __call__(self, change: rows.Change, *, lazily: bool = False) -> Awaitable[Any]: ...
+Write = Callable[[rows.Change], Awaitable[Any]]
 
 
 class Hearing:
@@ -172,9 +168,7 @@ class Hearing:
             personal={"jid": heard.address},
             strength="claimed",
         )
-        effect = Effect(made["rid"], (records.audit(made),))
-        await self._write(lambda connection: rows.add_effects(connection, [effect]), lazily=True)
-        self._told(effect)
+        await self._put(Effect(made["rid"], (records.audit(made),)))
         return None
 
     # -- layer B: the own client -----------------------------------------------------------

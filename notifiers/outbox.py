@@ -12,9 +12,7 @@ is read once. A row is claimed with the leader's fencing number, and a claim und
 is refused inside the same transaction. Nothing personal lies here in the clear: amounts and tokens
 do, payees and addresses are under their seals, codes are not stored but made again.
 
-Changes are made in groups: what one turn of the loop asks for is one transaction. Its statements
-run in the loop, since a thread would fight with it for the interpreter at each of them; the wait
-for the disk is a thread's, and the next group gathers meanwhile.
+All changes go through one thread and are committed in groups: one fsync for all that is waiting.
 """
 
 import asyncio
@@ -22,7 +20,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,9 +29,6 @@ from notifiers.errors import Fenced, OutboxRefused
 
 SCHEMA_VERSION = 2
 BUSY_FOR = 0.6  # seconds; only a leader whose term is over can still hold the lock
-LAZY = 0.01  # seconds that a change which nobody waits for gathers others
-LARGEST = 256  # changes of one transaction
-CHECKPOINT_PAGES = 4000  # written back by some commit while others wait for it: seldom
 _T = TypeVar("_T")
 Change = Callable[[sqlite3.Connection], _T]
 
@@ -91,118 +86,60 @@ class Outbox:
         self._path = path
         self._closed = False
         self._gathered: list[_Queued] = []
-        self._called = False  # for a group at the loop's next turn
-        self._timer: asyncio.TimerHandle | None = None  # for a group that nobody waits for
-        self._under_way: _Group | None = None
-        self._groups: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
-        self._connection = _open(path)
-        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._waiting: queue.SimpleQueue[list[_Queued] | None] = queue.SimpleQueue()
+        connection = _open(path)
+        self._thread = threading.Thread(
+            target=self._run, args=(connection,), name="outbox", daemon=True
+        )
         self._thread.start()
 
-    async def change(
-        self, change: "Change[_T]", fence: int | None = None, *, lazily: bool = False
-    ) -> _T:
+    async def change(self, change: "Change[_T]", fence: int | None = None) -> _T:
         """Run one change inside the next group's transaction; durable once this returns.
 
-        With a fencing number, `Fenced` is raised when a newer leader has been here. A lazy one
-        waits a little for others to share the disk's turn with.
+        With a fencing number, `Fenced` is raised when a newer leader has been here.
         """
-        made: _T = await self._queue(_Queued(change, fence), lazily=lazily)
-        return made
+        return await self._queue(change, fence, writes=True)
 
-    async def look(self, look: "Change[_T]", *, apart: bool = False) -> _T:
-        """Read what is committed, after all changes asked for before; takes no lock.
+    async def look(self, look: "Change[_T]") -> _T:
+        """Read what is committed, after all changes asked for before; takes no lock."""
+        return await self._queue(look, None, writes=False)
 
-        What reads very much goes `apart`, so that the loop goes on meanwhile.
-        """
-        seen: _T = await self._queue(_Queued(look, None, writes=False, apart=apart))
-        return seen
-
-    async def browse(self, look: "Change[_T]") -> _T:
-        """Read what is committed just now, beside all else: for what looks at everything."""
-        return await asyncio.to_thread(_browse, self._path, look)
-
-    async def _queue(self, queued: "_Queued", *, lazily: bool = False) -> Any:
+    async def _queue(self, change: "Change[_T]", fence: int | None, *, writes: bool) -> _T:
         if self._closed:
             raise OutboxRefused(f"{self._path}: the outbox is closed")
-        loop = queued.loop
-        group = self._under_way
-        if group is not None and group.loop is not loop:  # of a loop that has ended
-            self._finish(group)
-        if any(other.loop is not loop for other in self._gathered):
-            self._called, self._timer = False, None
-        self._gathered.append(queued)
-        if lazily:
-            if self._timer is None and not self._called:
-                self._timer = loop.call_later(LAZY, self._go)
-        elif not self._called:  # what this turn of the loop asks for goes as one
-            self._called = True
-            loop.call_soon(self._go)
-        return await queued.future
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[_T] = loop.create_future()
+        if self._gathered and self._gathered[0].loop is not loop:
+            self._hand_over()  # of a loop that has ended
+        if not self._gathered:  # what this turn of the loop asks for goes as one
+            loop.call_soon(self._hand_over)
+        self._gathered.append(_Queued(change, fence, loop, future, writes=writes))
+        return await future
 
-    def _go(self) -> None:
-        """Begin a group, unless one is under way: then the next one begins at its end."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._called = True
-        if self._under_way is not None or self._closed:
-            return
-        self._called = False
-        group = _Group(self._gathered[:LARGEST], asyncio.get_running_loop())
-        del self._gathered[:LARGEST]
-        if self._gathered:
-            self._called = True
-        if not group.queued:
-            return
-        group.begin(self._connection)
-        if group.made and not group.writes:
-            group.end(self._connection)
-            group.settle()
-            if self._gathered:
-                group.loop.call_soon(self._go)
-            return
-        self._under_way = group
-        self._groups.put(group)
-
-    def _ended(self, group: "_Group") -> None:
-        """The group under way is durable, or came to nothing."""
-        if self._under_way is group:
-            self._under_way = None
-            group.settle()
-            if self._called and not self._closed:
-                self._go()
-
-    def _finish(self, group: "_Group") -> None:
-        """Wait for the group under way."""
-        group.over.wait()
-        self._under_way = None
-        group.settle()
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        if gathered:
+            self._waiting.put(gathered)
 
     def close(self) -> None:
         """Finish what is queued, and close the file."""
-        if self._closed:
-            return
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._under_way is not None:
-            self._finish(self._under_way)
-        while self._gathered:
-            group = _Group(self._gathered[:LARGEST], self._gathered[0].loop)
-            del self._gathered[:LARGEST]
-            group.end(self._connection)
-            group.settle()
-        self._groups.put(None)
+        self._hand_over()
+        self._waiting.put(None)
         self._thread.join(timeout=10)
-        self._connection.close()
 
-    def _run(self) -> None:
-        while (group := self._groups.get()) is not None:
-            group.end(self._connection)
-            group.over.set()
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                group.loop.call_soon_threadsafe(self._ended, group)
+    def _run(self, connection: sqlite3.Connection) -> None:
+        ended = False
+        while not ended:
+            gathered = self._waiting.get()
+            group = gathered or []
+            with suppress(queue.Empty):
+                while gathered is not None and len(group) < 256:
+                    gathered = self._waiting.get_nowait()
+                    group += gathered or []
+            ended = gathered is None
+            _commit(connection, group)
+        connection.close()
 
 
 class _Queued:
@@ -212,23 +149,21 @@ class _Queued:
         self,
         change: "Change[Any]",
         fence: int | None,
+        loop: asyncio.AbstractEventLoop,
+        future: "asyncio.Future[Any]",
         *,
         writes: bool = True,
-        apart: bool = False,
     ) -> None:
         self.writes = writes
-        self.apart = apart
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.loop = loop
         self._change = change
         self._fence = fence
+        self._future = future
         self._result: Any = None
         self._failed: Exception | None = None
 
-    def run(self, connection: sqlite3.Connection, *, several: bool) -> bool:
-        """Make the change, or nothing of it; False where the whole transaction is to be undone."""
-        apart = self.writes and several
-        if apart:
+    def run(self, connection: sqlite3.Connection) -> None:
+        if self.writes:
             connection.execute("SAVEPOINT one")
         try:
             if self._fence is not None:
@@ -236,73 +171,48 @@ class _Queued:
             self._result = self._change(connection)
         except Exception as failed:  # noqa: BLE001 - it belongs to whoever asked for the change
             self._failed = failed
-            if not apart:
-                return not self.writes
-            connection.execute("ROLLBACK TO one")
-        if apart:
+            if self.writes:
+                connection.execute("ROLLBACK TO one")
+        if self.writes:
             connection.execute("RELEASE one")
-        return True
 
     def settle(self, failed: Exception | None) -> None:
         """Hand the result over, in its loop; with `failed`, the whole group came to nothing."""
-        if self.future.done() or self.loop.is_closed():
+        if self._future.done():
             return
         failed = failed or self._failed
         if failed is not None:
-            self.future.set_exception(failed)
+            self._future.set_exception(failed)
         else:
-            self.future.set_result(self._result)
+            self._future.set_result(self._result)
 
 
-class _Group:
-    """Some changes that are one transaction: begun in the loop, ended by the thread."""
+def _commit(connection: sqlite3.Connection, group: list[_Queued]) -> None:
+    if not group:
+        return
+    failed: Exception | None = None
+    # A group that only reads takes no lock: a leader that freezes while idle holds up nobody.
+    begin = "BEGIN IMMEDIATE" if any(queued.writes for queued in group) else "BEGIN"
+    try:
+        connection.execute(begin)
+        for queued in group:
+            queued.run(connection)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        failed = error
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+    for loop in {queued.loop for queued in group}:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, group, loop, failed)
 
-    def __init__(self, queued: list[_Queued], loop: asyncio.AbstractEventLoop) -> None:
-        self.queued = queued
-        self.loop = loop
-        self.over = threading.Event()
-        # A group that only reads takes no lock: a leader that freezes while idle holds up nobody.
-        self.writes = any(one.writes for one in queued)
-        self.made = False
-        self._failed: Exception | None = None
 
-    def begin(self, connection: sqlite3.Connection) -> None:
-        """Make the changes, unless some of them go apart: then all of it is left to `end`."""
-        if not any(one.apart for one in self.queued):
-            self._make(connection)
-
-    def end(self, connection: sqlite3.Connection) -> None:
-        """Make the changes if that is still to be done, and wait for the disk."""
-        if not self.made:
-            self._make(connection)
-        if self._failed is None:
-            self._try(connection, lambda: connection.execute("COMMIT"))
-
-    def settle(self) -> None:
-        """Hand the results over."""
-        for queued in self.queued:
-            queued.settle(self._failed)
-
-    def _make(self, connection: sqlite3.Connection) -> None:
-        several = len(self.queued) > 1
-
-        def make() -> None:
-            connection.execute("BEGIN IMMEDIATE" if self.writes else "BEGIN")
-            for queued in self.queued:
-                if not queued.run(connection, several=several):
-                    connection.execute("ROLLBACK")
-                    connection.execute("BEGIN")
-
-        self.made = True
-        self._try(connection, make)
-
-    def _try(self, connection: sqlite3.Connection, what: Callable[[], Any]) -> None:
-        try:
-            what()
-        except sqlite3.Error as error:
-            self._failed = error
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
+def _settle(
+    group: list[_Queued], loop: asyncio.AbstractEventLoop, failed: Exception | None
+) -> None:
+    for queued in group:
+        if queued.loop is loop:
+            queued.settle(failed)
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -312,7 +222,6 @@ def _open(path: Path) -> sqlite3.Connection:
     path.chmod(0o600)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     version = _version(connection)
     if version < SCHEMA_VERSION:
         connection.execute("BEGIN IMMEDIATE")
@@ -332,12 +241,6 @@ def _open(path: Path) -> sqlite3.Connection:
             "run the version of Ringback that wrote it"
         )
     return connection
-
-
-def _browse(path: Path, look: "Change[_T]") -> _T:
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=BUSY_FOR)) as connection:
-        connection.execute("BEGIN")
-        return look(connection)
 
 
 def _version(connection: sqlite3.Connection) -> int:

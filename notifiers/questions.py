@@ -23,7 +23,6 @@ from notifiers.ladder import Rung
 from notifiers.plan import PATIENCE, WAIT
 from notifiers.records import SERVICE, Effect, audit, gave_up
 from notifiers.term import Term, patience, read_object, text_of
-from notifiers.wire import Entry, Wire
 from notifiers.wording import DEFAULT_LANGUAGE, reference
 from risk import names
 from risk.privacy import web_token
@@ -42,12 +41,11 @@ class Questions:
 
     def __init__(self, term: Term) -> None:
         self._term = term
-        self._wire = Wire(term.redis)
 
     async def load(self) -> None:
         """Make the book again of what the outbox keeps."""
         term = self._term
-        for number, known in enumerate(await term.outbox.look(rows.known, apart=True)):
+        for number, known in enumerate(await term.outbox.look(rows.known)):
             if number % LOADED_AT_ONCE == 0:
                 await asyncio.sleep(0)  # the lock must be renewed meanwhile
             payee = term.payee(known.ask)
@@ -71,25 +69,22 @@ class Questions:
 
     async def read(self) -> None:
         """Read on until cancelled."""
-        try:
-            await self._read()
-        finally:
-            await self._wire.close()
-
-    async def _read(self) -> None:
         term = self._term
         position = await term.outbox.look(rows.position)
         while True:
             async with patience("reading questions"):
                 # What was under way goes out once all is read: at first nothing is waited for.
                 waits = 1000 if term.caught_up.is_set() else 1
-                entries = await self._wire.read(names.CHALLENGES, position, READ_AT_ONCE, waits)
+                got: Any = await term.redis.xread(
+                    {names.CHALLENGES: position}, count=READ_AT_ONCE, block=waits
+                )
+                entries = got[0][1] if got else []
                 if entries:
                     position = await self._take_in(entries)
                 if len(entries) < READ_AT_ONCE:
                     term.caught_up.set()
 
-    async def _take_in(self, entries: Sequence[Entry]) -> str:
+    async def _take_in(self, entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> str:
         """Store what was read and the place in the stream, in one transaction."""
         term = self._term
         read = [(entry.decode(), read_object(of.get(b"challenge"))) for entry, of in entries]
@@ -148,12 +143,11 @@ class Questions:
         if not asks and not closings:
             return {}, ""
         wanted = sorted({ask.customer for ask in asks})
-        newest, *found = await self._wire.asks(
-            [
-                ("XREVRANGE", names.AUDIT, "+", "-", "COUNT", 1),
-                *(("GET", names.customer(one)) for one in wanted),
-            ]
-        )
+        pipe = self._term.redis.pipeline(transaction=False)
+        pipe.xrevrange(names.AUDIT, count=1)
+        for one in wanted:
+            pipe.get(names.customer(one))
+        newest, *found = await pipe.execute()
         customers = {
             one: read_object(raw) or {}
             for one, raw in zip(wanted, found, strict=True)

@@ -15,7 +15,6 @@ from notifiers.records import Effect
 Change = Callable[[sqlite3.Connection], Any]
 CLOSING_TRIED_FOR = 3600.0
 CLOSING_WAITS = 1.0
-EFFECTS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,7 +405,7 @@ def add_effects(connection: sqlite3.Connection, effects: Sequence[Effect]) -> No
 def some_effects(connection: sqlite3.Connection, after: int) -> list[tuple[int, Effect]]:
     """Give the next effects in order, with their numbers."""
     rows = connection.execute(
-        "SELECT id, effect FROM effects WHERE id > ? ORDER BY id LIMIT ?", (after, EFFECTS_AT_ONCE)
+        "SELECT id, effect FROM effects WHERE id > ? ORDER BY id LIMIT 256", (after,)
     )
     return [(number, Effect.load(effect)) for number, effect in rows]
 
@@ -436,8 +435,7 @@ def forget(connection: sqlite3.Connection, challenges: Sequence[str]) -> None:
             [(one,) for one in challenges],
         )
     connection.executemany(
-        "DELETE FROM claims WHERE key > ? || '/' AND key < ? || '0'",  # what follows a slash
-        [(one, one) for one in challenges],
+        "DELETE FROM claims WHERE key LIKE ? || '/%'", [(one,) for one in challenges]
     )
 
 

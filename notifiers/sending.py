@@ -24,7 +24,6 @@ from notifiers.errors import Fenced, NotReady
 from notifiers.facts import MessageKind, write_time
 from notifiers.records import Effect
 from notifiers.term import Term, patience
-from notifiers.wire import Wire
 from risk import names
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,6 @@ WRITTEN_AT_ONCE = 8
 LONGEST_ATTEMPTS = 5
 LOOKS_EVERY = 0.25
 GATE_LOOKS_EVERY = 0.004  # a decision is about to become durable
-GATE_WAITS_LONGEST = 0.012  # the first look is not before most of the usual time has gone
 UNREACHABLE_AT_ONCE = frozenset(
     {"service-unavailable", "not-allowed", "item-not-found", "recipient-unavailable", "forbidden",
      "remote-server-not-found", "gone", "not-acceptable", "jid-malformed", "not-authorized"}
@@ -46,10 +44,8 @@ class Sending:
 
     def __init__(self, term: Term) -> None:
         self._term = term
-        self._wire = Wire(term.redis)
         self._in_flight: dict[str, str] = {}
         self._composed: dict[str, Composed] = {}
-        self._usual = 0.0  # seconds that a decision took to become durable, of late
         self._crowded = False  # some channel could be given nothing when last looked at
         self._settling: set[asyncio.Task[None]] = set()
         self._composer = Composer(term.wording, term.answer_key, term.web_key, term.links)
@@ -62,12 +58,6 @@ class Sending:
 
     async def send(self) -> None:
         """Send what is due until cancelled, once all that was asked has been read."""
-        try:
-            await self._send_on()
-        finally:
-            await self._wire.close()
-
-    async def _send_on(self) -> None:
         term = self._term
         await term.caught_up.wait()
         while True:
@@ -80,21 +70,17 @@ class Sending:
         """Send what is to come, until something else may be: woken, or after a while."""
         term, loop = self._term, asyncio.get_running_loop()
         until = loop.time() + LOOKS_EVERY  # a channel may be ready again, and nobody says so
-        since = loop.time()
         while not term.wake.is_set() and loop.time() < until:
             if coming.gate is not None and coming.gate > term.durable:
                 await self._refresh_mark()
             at, now = coming.at(term.durable), term.now()
             if at is not None and at <= now:
-                if coming.gate is not None:
-                    self._usual += 0.2 * (loop.time() - since - self._usual)
                 claimed, coming = await self._send_some(now)
                 if not claimed:
                     await self._sleep(GATE_LOOKS_EVERY)
                     return
             elif coming.gate is not None:
-                left = min(since + 0.8 * self._usual - loop.time(), GATE_WAITS_LONGEST)
-                await self._sleep(max(left, GATE_LOOKS_EVERY))
+                await self._sleep(GATE_LOOKS_EVERY)
             else:
                 await self._sleep(LOOKS_EVERY if at is None else min(LOOKS_EVERY, at - now))
 
@@ -139,7 +125,7 @@ class Sending:
         closing = [row.challenge for row in claimed if row.kind == "close"]
         asked = [found for one in closing if (found := self._term.book.get(one)) is not None]
         if asked:
-            leaves = await self._wire.ask("MGET", *(names.leaf(one.ask.event) for one in asked))
+            leaves: Any = await self._term.redis.mget([names.leaf(one.ask.event) for one in asked])
             for one, leaf in zip(asked, leaves, strict=True):
                 one.leaf = leaf.decode() if leaf else ""
 
@@ -183,7 +169,7 @@ class Sending:
         return self._composer.compose(row.key, kind, row.channel, asked, address)
 
     async def _refresh_mark(self) -> None:
-        raw = await self._wire.ask("GET", names.AUDIT_DURABLE)
+        raw: Any = await self._term.redis.get(names.AUDIT_DURABLE)
         self._term.durable = box.order(raw.decode()) if raw else ""
 
     # -- what the channels tell ------------------------------------------------------------
@@ -233,7 +219,7 @@ class Sending:
             for row, _ in rows.settle(connection, keys, "taken", now):
                 self._put_on_record(connection, row, "taken", at)
 
-        await term.write(change, lazily=True)
+        await term.write(change)
         self._settled(keys, moved=False)
 
     async def _failed(self, key: str, condition: str) -> None:
@@ -268,7 +254,7 @@ class Sending:
             if row is not None:
                 self._put_on_record(connection, row, "taken", at)
 
-        await self._term.write(change, lazily=True)
+        await self._term.write(change)
         self._settled([f"{challenge}/{kind}/ask"], moved=False)
 
     def _settled(self, keys: Sequence[str], *, moved: bool = True) -> None:

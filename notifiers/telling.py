@@ -15,40 +15,17 @@ from notifiers.errors import Fenced, OutboxRefused
 from notifiers.facts import write_time
 from notifiers.records import Effect
 from notifiers.term import Term, patience
-from notifiers.wire import Wire
 
 STATUS = "rb:channels"
 
 GATHERS = 0.02  # seconds; records alone may come so much later, many at once
 REMEMBERED = 24 * 3600  # seconds that Redis knows what it was told
-# KEYS: a name each; ARGV: how long it is remembered, then each one's number of entries and the
-# entries. Records that follow each other travel as one entry, up to a size.
 _TELL = """
-local stream, field, held, told, at = nil, nil, nil, 0, 2
-local function put()
-  if held then redis.call('XADD', stream, '*', field, held) end
-  held = nil
+if redis.call('SET', KEYS[1], '1', 'NX', 'EX', ARGV[1]) then
+  for i = 2, #ARGV, 3 do redis.call('XADD', ARGV[i], '*', ARGV[i + 1], ARGV[i + 2]) end
+  return 1
 end
-for each = 1, #KEYS do
-  local fresh = redis.call('SET', KEYS[each], '1', 'NX', 'EX', ARGV[1])
-  local last = at + 3 * tonumber(ARGV[at])
-  if fresh then
-    told = told + 1
-    for i = at + 1, last, 3 do
-      local value = ARGV[i + 2]
-      local joins = field == 'records' and ARGV[i + 1] == field and ARGV[i] == stream
-      if held and joins and #held + #value < 65536 and #value > 2 and #held > 2 then
-        held = string.sub(held, 1, -2) .. ',' .. string.sub(value, 2)
-      else
-        put()
-        stream, field, held = ARGV[i], ARGV[i + 1], value
-      end
-    end
-  end
-  at = last + 1
-end
-put()
-return told
+return 0
 """
 
 
@@ -57,19 +34,12 @@ class Telling:
 
     def __init__(self, term: Term, in_flight: Callable[[], int]) -> None:
         self._term = term
-        self._wire = Wire(term.redis)
         self._in_flight = in_flight
         self._script = ""
         self._told = self._removed = 0
 
     async def tell(self) -> None:
         """Carry effects to Redis, in order, each in one transaction and once."""
-        try:
-            await self._tell()
-        finally:
-            await self._wire.close()
-
-    async def _tell(self) -> None:
         term = self._term
         while True:
             term.tell.clear()
@@ -78,25 +48,23 @@ class Telling:
             while effects:
                 async with patience("telling the flow"):
                     await self._carry([effect for _, effect in effects])
-                    self._told, more = effects[-1][0], len(effects) == rows.EFFECTS_AT_ONCE
-                    effects = []
-                    if more:
-                        effects = await term.outbox.look(lambda c: rows.some_effects(c, self._told))
+                    self._told = effects[-1][0]
+                    effects = await term.outbox.look(lambda c: rows.some_effects(c, self._told))
             await term.tell.wait()
             with suppress(TimeoutError):
                 async with asyncio.timeout(GATHERS):
                     await term.hurry.wait()
 
     async def _carry(self, effects: Sequence[Effect]) -> None:
+        redis = self._term.redis
         if not self._script:
-            self._script = (await self._wire.ask("SCRIPT", "LOAD", _TELL)).decode()
-        uids = [f"rb:told:{effect.uid}" for effect in effects]
-        parts: list[Any] = []
+            self._script = str(await redis.script_load(_TELL))
+        pipe = redis.pipeline(transaction=False)
         for effect in effects:
-            parts.append(len(effect.entries))
-            parts += [part for entry in effect.entries for part in entry]
+            parts = [part for entry in effect.entries for part in entry]
+            pipe.evalsha(self._script, 1, f"rb:told:{effect.uid}", REMEMBERED, *parts)
         try:
-            await self._wire.ask("EVALSHA", self._script, len(uids), *uids, REMEMBERED, *parts)
+            await pipe.execute()
         except NoScriptError:  # another Redis by now: what was told of them is not told twice
             self._script = ""
             raise
@@ -110,7 +78,7 @@ class Telling:
         """Forget what was told; Redis knows it for a day, so that it is told once all the same."""
         upto = self._told
         if upto > self._removed:
-            await self._term.write(lambda c: rows.remove_effects(c, upto), lazily=True)
+            await self._term.write(lambda c: rows.remove_effects(c, upto))
             self._removed = upto
 
     async def tidy(self) -> None:
@@ -121,8 +89,7 @@ class Telling:
             await asyncio.sleep(1.0)
             async with patience("saying how the channels are"):
                 await self._remove()
-                with suppress(sqlite3.OperationalError):  # locked just now: no term ends for that
-                    await term.redis.hset(STATUS, mapping=await self._status())
+                await term.redis.hset(STATUS, mapping=await self._status())
             if time.monotonic() - forgotten > 60.0:
                 forgotten = time.monotonic()
                 gone = term.book.forget(term.clock())
@@ -131,7 +98,7 @@ class Telling:
 
     async def _status(self) -> dict[Any, Any]:
         term = self._term
-        counts = await term.outbox.browse(rows.counts)
+        counts = await term.outbox.look(rows.counts)
         at = write_time(term.clock())
         return {
             kind: orjson.dumps(

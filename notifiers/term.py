@@ -54,9 +54,9 @@ class Term:
     tell: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def write(self, change: rows.Change, *, lazily: bool = False) -> Any:
-        """Change the outbox under this term's number; lazily where nobody waits for it."""
-        return await self.outbox.change(change, fence=self.lease.fence, lazily=lazily)
+    async def write(self, change: rows.Change) -> Any:
+        """Change the outbox under this term's number."""
+        return await self.outbox.change(change, fence=self.lease.fence)
 
     def told(self, *effects: Effect) -> None:
         """There is something to tell; at once where somebody waits for it."""
