@@ -28,7 +28,7 @@ Leaf = dict[str, Any]
 
 def heads(data_dir: Path | str) -> list[dict[str, Any]]:
     """The durable head of every log: `{origin, size, root, ts}`."""
-    with _reading(data_dir) as db:
+    with reading(data_dir) as db:
         rows = db.execute(
             "SELECT origin, size, root, ts FROM logs ORDER BY ts DESC, log"
         ).fetchall()
@@ -48,14 +48,14 @@ def head(data_dir: Path | str) -> dict[str, Any]:
 
 def case_records(data_dir: Path | str, case: str) -> list[Leaf]:
     """A case's leaves in order, each with `origin`, `index` and `hash`; empty when unknown."""
-    with _reading(data_dir) as db:
+    with reading(data_dir) as db:
         rows = db.execute(
             "SELECT position, hash, leaf FROM records WHERE case_no ="
             " (SELECT case_no FROM cases WHERE name = ?) ORDER BY position",
             (case,),
         ).fetchall()
         # A case that has moved lies in two logs, and the second may be the older file.
-        return sorted(_leaves(db, rows), key=lambda leaf: int(leaf["case_seq"]))
+        return sorted(leaves_of(db, rows), key=lambda leaf: int(leaf["case_seq"]))
 
 
 def case_family(data_dir: Path | str, case: str) -> list[Leaf]:
@@ -78,7 +78,7 @@ def disclose(data_dir: Path | str, leaf: Leaf, path: str) -> Disclosure:
     """
     entry = leaf["body"]["sealed"][path]
     subject, version = str(entry["subject"]), int(entry.get("key", 1))
-    with _reading(data_dir) as db:
+    with reading(data_dir) as db:
         row = db.execute(
             "SELECT number FROM keys JOIN logs USING (log)"
             " WHERE subject = ? AND version = ? AND origin = ?",
@@ -97,13 +97,13 @@ def disclose(data_dir: Path | str, leaf: Leaf, path: str) -> Disclosure:
 
 def event_records(data_dir: Path | str, event: str) -> list[Leaf]:
     """Every leaf about an event, follow-up cases included, in order of the log."""
-    with _reading(data_dir) as db:
+    with reading(data_dir) as db:
         rows = db.execute(
             "SELECT position, hash, leaf FROM records WHERE event = ?1 OR event IS NULL AND"
             " case_no IN (SELECT case_no FROM cases WHERE event = ?1) ORDER BY position",
             (event,),
         ).fetchall()
-        found = [leaf for leaf in _leaves(db, rows) if leaf["event"] == event]
+        found = [leaf for leaf in leaves_of(db, rows) if leaf["event"] == event]
     if len({leaf["origin"] for leaf in found}) > 1:
         found.sort(key=_told)
     return found
@@ -116,12 +116,12 @@ def _told(leaf: Leaf) -> tuple[str, int, str, int]:
 
 def decisions(data_dir: Path | str) -> Iterator[Leaf]:
     """Every decision on record, in no promised order: to put back what a Redis has lost."""
-    with _reading(data_dir) as db:
+    with reading(data_dir) as db:
         rows = db.execute(
             "SELECT position, hash, leaf FROM decisions JOIN records USING (position)"
         )
         while part := rows.fetchmany(1_000):
-            yield from _leaves(db, part)
+            yield from leaves_of(db, part)
 
 
 def steps(data_dir: Path | str, kinds: Sequence[str]) -> Iterator[tuple[str, str, str, bytes]]:
@@ -130,7 +130,7 @@ def steps(data_dir: Path | str, kinds: Sequence[str]) -> Iterator[tuple[str, str
     Reads the whole ledger: for reconciling, not for answering a page.
     """
     marks = ",".join("?" * len(kinds))
-    with _reading(data_dir) as db:
+    with reading(data_dir) as db:
         rows = db.execute(
             "SELECT kind, COALESCE(records.event, cases.event), leaf"  # noqa: S608  marks only
             f" FROM records LEFT JOIN cases USING (case_no) WHERE kind IN ({marks})",
@@ -147,7 +147,7 @@ def since(
 ) -> Iterator[dict[str, Any]]:
     """The leaves of these kinds that a log has from an index on, in order."""
     marks = ",".join("?" * len(kinds))
-    with _reading(data_dir) as db:
+    with reading(data_dir) as db:
         row = db.execute("SELECT log FROM logs WHERE origin = ?", (origin,)).fetchone()
         if row is None:
             raise NotInLedger(f"there is no log {origin}")
@@ -164,7 +164,7 @@ def since(
 def stream_position(data_dir: Path | str) -> str:
     """The last stream id whose records are durable; 0-0 where there is no ledger yet."""
     try:
-        with _reading(data_dir) as db:
+        with reading(data_dir) as db:
             row = db.execute("SELECT value FROM meta WHERE key = 'stream'").fetchone()
     except NotInLedger:
         return "0-0"
@@ -174,7 +174,7 @@ def stream_position(data_dir: Path | str) -> str:
 @contextmanager
 def by_rid(data_dir: Path | str) -> Iterator[Callable[[str], Leaf | None]]:
     """Look up leaves by their rid, one after the other; None where there is no such record."""
-    with _reading(data_dir) as db:
+    with reading(data_dir) as db:
 
         def look(rid: str) -> Leaf | None:
             row = db.execute(
@@ -187,7 +187,7 @@ def by_rid(data_dir: Path | str) -> Iterator[Callable[[str], Leaf | None]]:
 
 def record_position(data_dir: Path | str, rid: str) -> tuple[str, int]:
     """(origin, index) of the record with that rid: the caller's receipt. NotInLedger if none."""
-    with _reading(data_dir) as db:
+    with reading(data_dir) as db:
         row = db.execute("SELECT position FROM rids WHERE rid = ?", (rid,)).fetchone()
         if row is None:
             raise NotInLedger(f"there is no record {rid}")
@@ -200,19 +200,19 @@ def of_kinds(data_dir: Path | str, kinds: Sequence[str]) -> Iterator[Leaf]:
     Reads the whole ledger: for putting back what was lost, not for answering a page.
     """
     marks = ",".join("?" * len(kinds))
-    with _reading(data_dir) as db:
+    with reading(data_dir) as db:
         rows = db.execute(
             f"SELECT position, hash, leaf FROM records WHERE kind IN ({marks})"  # noqa: S608
             " ORDER BY position",
             list(kinds),
         )
         while part := rows.fetchmany(1_000):
-            yield from _leaves(db, part)
+            yield from leaves_of(db, part)
 
 
 def decision_position(data_dir: Path | str, event: str) -> tuple[str, int] | None:
     """(origin, index) of an event's decision: its caller's receipt; None until it is durable."""
-    with _reading(data_dir) as db:
+    with reading(data_dir) as db:
         row = db.execute("SELECT position FROM decisions WHERE event = ?", (event,)).fetchone()
         if row is None:
             return None
@@ -227,7 +227,7 @@ def inclusion_proof(
     Below the published checkpoint where that covers the record, and `keep` then stores it in the
     log's `checkpoints/`; in the second before it is published, below the head of the last commit.
     """
-    with _reading(data_dir) as db:
+    with reading(data_dir) as db:
         row = db.execute(
             "SELECT log, size, note, tenant, class, year FROM logs WHERE origin = ?", (origin,)
         ).fetchone()
@@ -249,7 +249,8 @@ def inclusion_proof(
 
 
 @contextmanager
-def _reading(data_dir: Path | str) -> Iterator[sqlite3.Connection]:
+def reading(data_dir: Path | str) -> Iterator[sqlite3.Connection]:
+    """A reading connection on the ledger of a data directory. NotInLedger where there is none."""
     path = Path(data_dir) / "ledger" / "ledger.db"
     if not path.is_file():
         raise NotInLedger(f"there is no ledger in {data_dir}")
@@ -264,7 +265,8 @@ def _origins(db: sqlite3.Connection) -> dict[int, str]:
     return dict(db.execute("SELECT log, origin FROM logs").fetchall())
 
 
-def _leaves(db: sqlite3.Connection, rows: list[tuple[int, bytes, bytes]]) -> list[Leaf]:
+def leaves_of(db: sqlite3.Connection, rows: list[tuple[int, bytes, bytes]]) -> list[Leaf]:
+    """Rows of (position, hash, leaf) as these functions hand them out."""
     origins = _origins(db)
     found = []
     for position, hashed, data in rows:

@@ -353,6 +353,18 @@ def case_show(context: typer.Context) -> None:
 
 
 @case.command(
+    "find",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def case_find(context: typer.Context) -> None:
+    """Find records, once the reading is on record: `case find --customer ID --since 2026-05-01`."""
+    from flows.reading import find_records
+
+    raise typer.Exit(find_records(context.args, VAR))
+
+
+@case.command(
     "replay",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     add_help_option=False,

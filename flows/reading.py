@@ -1,13 +1,15 @@
 """May a person read it on this machine? Once that is durably on record, and not before.
 
-`ringback case show` and `ringback audit export` come through here; the gateway has its own door
-(`gateway/reading.py`). Who reads is the account that runs the command, as far as the machine knows.
+`ringback case show`, `case find` and `ringback audit export` come through here; the gateway has its
+own door (`gateway/reading.py`). Who reads is the account that runs the command, as far as the
+machine knows.
 """
 
 import argparse
 import getpass
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -27,6 +29,8 @@ from risk import names
 from risk.events import rfc3339
 
 WITHIN_SECONDS = 5.0
+MOST_FOUND = 1_000
+_TIME = re.compile(r"(\d{4}(-\d\d(-\d\d(T\d\d(:\d\d(:\d\d(\.\d{1,6}Z?)?)?)?)?)?)?)?")
 
 
 class NotOnRecord(FlowError):
@@ -98,6 +102,55 @@ def show_case(args: Sequence[str], data: Path) -> int:
         facts |= opened.get(leaf["rid"], {})
         for key, value in sorted(facts.items()):
             sys.stdout.write(f"    {key}: {value if isinstance(value, str) else _json(value)}\n")
+    return 0
+
+
+def find_records(args: Sequence[str], data: Path) -> int:
+    """`ringback case find`: which records there are of a customer, by an officer, at a time."""
+    from audit.find import find
+    from flows.lists_command import token_of
+
+    parser = argparse.ArgumentParser(prog="ringback case find", description=find_records.__doc__)
+    parser.add_argument("--customer", help="Records about this customer (the bank's id).")
+    parser.add_argument("--officer", metavar="ID", help="Records of what this person did.")
+    parser.add_argument("--since", default="", metavar="TIME", help="UTC, as 2026-05-28 or longer.")
+    parser.add_argument("--until", default="", metavar="TIME", help="UTC, not included.")
+    parser.add_argument("--most", type=int, default=100, help="The last so many (100).")
+    parser.add_argument("--purpose", default="", help="Why it is read; goes on record.")
+    parser.add_argument("--data", type=Path, default=data, help="The data directory.")
+    parser.add_argument("--json", action="store_true", help="One JSON object.")
+    chosen = parser.parse_args(args)
+    for name in ("since", "until"):
+        if not _TIME.fullmatch(getattr(chosen, name)):
+            parser.error(
+                f"--{name}: needed a time such as 2026-05-28 or 2026-05-28T20:26:40, in UTC, "
+                f"got {getattr(chosen, name)!r}"
+            )
+    if not 1 <= chosen.most <= MOST_FOUND:
+        parser.error(f"--most: needed 1 to {MOST_FOUND}, got {chosen.most}")
+    if not (chosen.customer or chosen.officer or chosen.since or chosen.until):
+        parser.error("needed --customer, --officer, --since or --until, got none")
+    house = open_house(chosen.data)
+    subject = chosen.customer and token_of(house, "customer", chosen.customer)
+    which = {"customer": subject, "officer": chosen.officer}
+    which |= {"since": chosen.since, "until": chosen.until}
+    asked = {key: value for key, value in which.items() if value}
+    body = {"what": "find", "which": asked, "fields": [], "purpose": chosen.purpose}
+    put_first(house, "access.read", body)
+    leaves = find(
+        house.data,
+        subject=subject,
+        actor=chosen.officer,
+        since=chosen.since,
+        until=chosen.until,
+        most=chosen.most,
+    )
+    if chosen.json:
+        sys.stdout.write(json.dumps({"asked": asked, "records": leaves}) + "\n")
+        return 0
+    for leaf in leaves:
+        who = f"{leaf['actor']['role']} {leaf['actor']['id']}"
+        sys.stdout.write(f"{leaf['ts']}  {leaf['case'] or '-'}  {leaf['kind']}  {who}\n")
     return 0
 
 

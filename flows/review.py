@@ -34,6 +34,7 @@ import redis
 
 from audit import read
 from audit.errors import AuditError
+from audit.find import bring_up
 from audit.tiles import write_atomically
 from audit.verify import BROKEN, Report, find_logs, verify_ledger
 from flows.clock import wall_us
@@ -100,7 +101,15 @@ class Reviewer:
         for one, report in zip(found, reports, strict=False):
             self._keep(one, Path(report.path), report.checkpoint)
         self._tell(found, full, self._readers(found))
+        self._bring_up()
         return found
+
+    def _bring_up(self) -> None:
+        """So that who looks for a customer's records does not wait for a day's to be taken in."""
+        try:
+            bring_up(self._house.data, stopped=self._stop.is_set)
+        except (AuditError, sqlite3.Error) as wrong:
+            log.warning("what has come can't be taken in for looking up: %s", wrong)
 
     def _look(
         self, ledger: Path, held: Sequence[bytes], full: bool

@@ -1,4 +1,4 @@
-"""`ringback case show` and `ringback audit export`: on record first, or not at all."""
+"""`ringback case show`, `case find` and `audit export`: on record first, or not at all."""
 
 import json
 import threading
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import redis
 
@@ -13,9 +14,10 @@ from audit import read
 from audit.export import verify_bundle
 from audit.writer import Ledger, run_writer
 from flows import reading
+from flows.lists_command import token_of
 from flows.parts import House, open_house
 from risk import names
-from tests.audit.records import TRANSPORT_KEY, story
+from tests.audit.records import TRANSPORT_KEY, record, story
 from tests.patience import PATIENCE
 
 
@@ -67,6 +69,47 @@ def test_a_case_is_handed_out_once_that_is_on_record(house: House, tmp_path: Pat
     assert reading.export(["--case", "case-e1", "--out", str(out)], house.data) == 0
     assert verify_bundle(out).faults == []
     assert [body["case"] for body in on_record(house, "export")] == ["case-e1"]
+
+
+def test_a_customer_s_records_are_found_once_that_is_on_record(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = token_of(house, "customer", "Anna")
+    with redis.Redis.from_url(house.redis_url) as client:
+        told = record("officer.action", "e9", subject=token) | {"case": None}
+        told["actor"] = {"type": "person", "id": "ann", "role": "officer"}
+        client.xadd(names.AUDIT, {"records": orjson.dumps([told])})
+    asked = ["--customer", "Anna", "--since", "2026-01-01", "--purpose", "she asks"]
+    assert reading.find_records([*asked, "--json"], house.data) == 0
+    [found] = json.loads(capsys.readouterr().out)["records"]
+    assert (found["rid"], found["subject"]) == (told["rid"], token)
+    [body] = on_record(house, "access.read")
+    assert body["which"] == {"customer": token, "since": "2026-01-01"}
+    assert body["purpose"] == "she asks"
+    for more, hits in (([], 1), (["--officer", "ann"], 1), (["--officer", "bob"], 0)):
+        assert reading.find_records(["--customer", "Anna", *more], house.data) == 0
+        assert capsys.readouterr().out.count("officer.action") == hits
+    assert reading.find_records(["--since", "2026", "--most", "2"], house.data) == 0
+    assert capsys.readouterr().out.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ([], "needed --customer, --officer, --since or --until, got none"),
+        (["--since", "yesterday"], "--since: needed a time such as 2026-05-28 or 2026-05-28T"),
+        (["--until", "28.5.2026"], "--until: needed a time such as 2026-05-28 or 2026-05-28T"),
+        (["--officer", "ann", "--most", "0"], "--most: needed 1 to 1000, got 0"),
+    ],
+)
+def test_a_search_that_can_t_be_meant_is_refused_and_not_on_record(
+    house: House, capsys: pytest.CaptureFixture[str], asked: list[str], why: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        reading.find_records(asked, house.data)
+    assert ended.value.code == 2
+    assert why in capsys.readouterr().err
+    assert on_record(house, "access.read") == []
 
 
 def test_without_a_ledger_nothing_is_read(
