@@ -42,6 +42,7 @@ _FILES = (
     "enrol.html",
     "enrol.js",
     "keys.js",
+    "signing.js",
     "you.html",
     "you.js",
     "icon.svg",

@@ -66,57 +66,33 @@ const TEXTS = {
   },
 };
 
-const $ = (id) => document.getElementById(id);
 const named = location.pathname.split("/")[2] || "";
-let language = (navigator.language || "en").toLowerCase().startsWith("zh") ? "zh" : "en";
-let shown = "wishes", hint = null, busy = false;
 let binding = named;   // what is to be signed for
-let told = null;       // its statement, and who may sign it
 let link = "";
 
 function draw() {
-  const say = TEXTS[language], [title, words] = say[shown];
-  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
-  document.title = title;
-  for (const [id, text] of [["language", say.other], ["title", title], ["words", words],
-    ["sign", say.sign], ["leave", say.leave], ["never", say.never], ["what-label", say.what],
-    ["where-label", say.where], ["address-label", say.address], ["chat-on", say.on],
-    ["push", say.kinds.push], ["web", say.kinds.web], ["xmpp", say.kinds.xmpp],
-    ["passkey", say.kinds.passkey], ["unbind", say.unbind], ["link", link]]) $(id).textContent = text;
+  const say = drawStep();
+  write([["address-label", say.address], ["chat-on", say.on], ["push", say.kinds.push],
+    ["web", say.kinds.web], ["xmpp", say.kinds.xmpp], ["passkey", say.kinds.passkey],
+    ["unbind", say.unbind], ["link", link]]);
   $("wishes").hidden = shown !== "wishes";
-  $("signing").hidden = shown !== "signing";
   $("link").hidden = shown !== "open";
-  $("hint").hidden = hint === null;
-  $("hint").textContent = hint === null ? "" : say.hints[hint];
-  for (const button of document.querySelectorAll(".choices button")) button.disabled = busy;
-  if (told) {
-    const says = JSON.parse(told.statement);
-    $("institution").textContent = told.institution;
-    $("what").textContent = says.name ? `${say.kinds[says.kind]} (${says.name})` : say.kinds[says.kind];
-    $("where").textContent = says.address || say.nowhere;
-  }
+  if (told) drawSigned(say);
 }
 
-function show(name, why = null) { shown = name; hint = why; busy = false; draw(); }
-
-function failed({ status, body }, back) {
-  const why = (body.type || "").split(":").pop();
-  if (status >= 500) return show("away");
-  if (why === "refused") {
-    const many = (body.errors || []).some((one) => one.field === "channels");
-    return show(back, many ? "too_many" : "refused_address");
-  }
-  if (why in TEXTS.en.hints) return show(back, why);
-  return show(status === 409 ? "used" : "wrong");
+// A wish that was refused as such says of what it had too many, or too little.
+function refused(answer, back) {
+  if (!(answer.body.type || "").endsWith(":refused")) return failed(answer, back);
+  const many = (answer.body.errors || []).some((one) => one.field === "channels");
+  return show(back, many ? "too_many" : "refused_address");
 }
 
 // What is wished for is put down first, and bound once it is signed.
 async function wish(what) {
-  busy = true;
-  draw();
+  begin();
   try {
     const made = await callOwn("/v1/bindings", what);
-    if (made.status !== 201) return failed(made, "wishes");
+    if (made.status !== 201) return refused(made, "wishes");
     binding = made.body.id;
     await look();
   } catch {
@@ -132,8 +108,7 @@ async function look() {
 }
 
 async function sign() {
-  busy = true;
-  draw();
+  begin();
   let assertion;
   try {
     assertion = await signedOver(told.statement, told);
@@ -143,7 +118,7 @@ async function sign() {
   try {
     const where = `/v1/bindings/${encodeURIComponent(binding)}/approve`;
     const done = await callOwn(where, { assertion });
-    if (done.status !== 201) return failed(done, "signing");
+    if (done.status !== 201) return refused(done, "signing");
     link = done.body.link ? location.origin + done.body.link : "";
     show(done.body.state === "open" ? "open" : "bound");
   } catch {
@@ -152,13 +127,12 @@ async function sign() {
 }
 
 async function push() {
-  busy = true;
-  draw();
+  begin();
   let subscription;
   try {
     subscription = await subscribe();
-  } catch (refused) {
-    return show("wishes", refused.message in TEXTS.en.hints ? refused.message : "failed");
+  } catch (wrong) {
+    return show("wishes", wrong.message in TEXTS.en.hints ? wrong.message : "failed");
   }
   return wish(subscription);
 }
@@ -170,6 +144,5 @@ $("xmpp").addEventListener("click", () => { $("chat").hidden = false; $("address
 $("chat-on").addEventListener("click", () => wish({ kind: "xmpp", address: $("address").value.trim() }));
 $("sign").addEventListener("click", sign);
 $("leave").addEventListener("click", () => show("left"));
-$("language").addEventListener("click", () => { language = language === "zh" ? "en" : "zh"; draw(); });
-draw();
+show("wishes");
 if (named) look().catch(() => show("away"));

@@ -50,11 +50,7 @@ const TEXTS = {
   },
 };
 
-const $ = (id) => document.getElementById(id);
-let language = (navigator.language || "en").toLowerCase().startsWith("zh") ? "zh" : "en";
-let shown = "asking", hint = null, busy = false;
-let told = null;     // what is to be signed, and who may sign it
-let wish = "";       // for what
+let wish = "";       // for what is signed
 let seen = "";       // the wish by which the list was shown
 let rows = [];
 
@@ -67,7 +63,7 @@ function item(row, say) {
   const made = document.createElement("li"), text = document.createElement("div");
   const what = document.createElement("b"), where = document.createElement("bdi");
   const since = document.createElement("span"), go = document.createElement("button");
-  what.textContent = row.name ? `${say.kinds[row.kind]} (${row.name})` : say.kinds[row.kind];
+  what.textContent = nameOf(row, say);
   where.textContent = row.where;
   since.textContent = row.bound ? `${say.since} ${day(row.bound)}` : "";
   go.type = "button";
@@ -82,37 +78,13 @@ function item(row, say) {
 }
 
 function draw() {
-  const say = TEXTS[language], [title, words] = say[shown];
-  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
-  document.title = title;
-  for (const [id, text] of [["language", say.other], ["title", title], ["words", words],
-    ["see", say.see], ["sign", say.sign], ["leave", say.leave], ["never", say.never],
-    ["what-label", say.what], ["where-label", say.where]]) $(id).textContent = text;
+  const say = drawStep();
+  write([["see", say.see]]);
   $("asking").hidden = shown !== "asking";
   $("bound").hidden = shown !== "shown";
-  $("signing").hidden = shown !== "signing";
   $("bound").replaceChildren(...rows.map((row) => item(row, say)));
-  $("hint").hidden = hint === null;
-  $("hint").textContent = hint === null ? "" : say.hints[hint];
-  for (const button of document.querySelectorAll(".choices button")) button.disabled = busy;
-  if (!told) return;
-  $("institution").textContent = told.institution;
-  const says = JSON.parse(told.statement);
-  if (says.kind === "list") return;
-  $("what").textContent = says.name ? `${say.kinds[says.kind]} (${says.name})` : say.kinds[says.kind];
-  $("where").textContent = says.address || say.nowhere;
+  if (shown === "signing") drawSigned(say);
 }
-
-function show(name, why = null) { shown = name; hint = why; busy = false; draw(); }
-
-function failed({ status, body }, back) {
-  const why = (body.type || "").split(":").pop();
-  if (status >= 500) return show("away");
-  if (why in TEXTS.en.hints) return show(back, why);
-  return show(status === 409 ? "used" : "wrong");
-}
-
-function begin() { busy = true; hint = null; draw(); }
 
 // Puts a wish down and reads what is to be signed for it; false where that failed.
 async function ask(path, body, back) {
@@ -171,5 +143,4 @@ async function sign() {
 $("see").addEventListener("click", see);
 $("sign").addEventListener("click", sign);
 $("leave").addEventListener("click", () => show("shown"));
-$("language").addEventListener("click", () => { language = language === "zh" ? "en" : "zh"; draw(); });
-draw();
+show("asking");

@@ -1,12 +1,14 @@
 """Who is forced holds Confirm down: the bank hears of it, and the screen shows nothing of it."""
 
 import asyncio
+import io
 import time
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from PIL import Image, ImageChops
 
 from risk import names
 from tests.gateway.asking import ask, end, link_token
@@ -17,9 +19,18 @@ from tests.patience import PATIENCE
 
 OLGA = "cus_olga"
 LONG, SHORT = 2.3, 0.05
+PAINT = 2  # of 255: Chromium paints a rounded corner one shade lighter, now and then
 
 
 pytestmark = pytest.mark.usefixtures("settles")  # what both answers are told must be equal
+
+
+def furthest_apart(one: bytes, other: bytes) -> int:
+    """By how much a colour of any point of two pictures differs, of 255."""
+    pictures = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in (one, other)]
+    assert pictures[0].size == pictures[1].size
+    of_colours: Any = ImageChops.difference(*pictures).getextrema()
+    return max(high for _, high in of_colours)
 
 
 async def still(page: Page) -> bytes:
@@ -105,9 +116,12 @@ def test_a_long_confirm_of_who_has_a_duress_word_is_forced_and_every_screen_is_e
             forced, seen = await confirmed(bank, page, "ch_2", LONG, by)
             assert (free["decision"], free["reason"]) == ("confirm", None)
             assert (forced["decision"], forced["reason"]) == ("confirm", "duress")
-            names_of_parts = ("pressed", "screen", "text", "answers", "title")
-            for part, one, other in zip(names_of_parts, shown, seen, strict=True):
-                assert one == other, part  # pictures byte by byte
+            for part, one, other in zip(("pressed", "screen"), shown[:2], seen[:2], strict=True):
+                assert one == other or furthest_apart(one, other) <= PAINT, part
+            for part, one, other in zip(
+                ("text", "answers", "title"), shown[2:], seen[2:], strict=True
+            ):
+                assert one == other, part
             assert "duress" not in orjson.dumps(shown[2:] + seen[2:]).decode()
 
     asyncio.run(asyncio.wait_for(story(), 5 * PATIENCE))
