@@ -30,7 +30,7 @@ def furthest_apart(one: bytes, other: bytes) -> int:
     pictures = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in (one, other)]
     assert pictures[0].size == pictures[1].size
     of_colours: Any = ImageChops.difference(*pictures).getextrema()
-    return max(high for _, high in of_colours)
+    return int(max(high for _, high in of_colours))
 
 
 async def still(page: Page) -> bytes:
