@@ -42,6 +42,8 @@ _LABEL_WAITS_MS = 24 * 3_600_000
 Entry = tuple[bytes, dict[bytes, bytes]]
 
 _WAIT = """
+local key = 'rb:label:heard:' .. ARGV[3]
+if redis.call('GET', key) == ARGV[4] then redis.call('DEL', key) end
 redis.call('ZADD', 'rb:labels:waiting', 'NX', ARGV[1], ARGV[2]) return 1
 """
 _HEARD = """
@@ -224,9 +226,7 @@ class LabelsPart(_Part):
                 label = orjson.loads(entry[1][b"label"])
                 row = inlet.scoreds.get(label["event"])
                 if row is None:
-                    label.setdefault("waiting_since_ms", now_us // 1000)
-                    due_ms = now_us // 1000 + 500
-                    inlet.client.eval(_WAIT, 0, str(due_ms), orjson.dumps(label))
+                    self._wait(label, entry[0], now_us // 1000)
                     continue
                 if not self._is_the_one(label, entry[0]):
                     continue
@@ -255,15 +255,29 @@ class LabelsPart(_Part):
                 self._dead(entry, wrong)
         return known
 
+    def _wait(self, label: dict[str, Any], entry: bytes, now_ms: int) -> None:
+        """Put a label of an event that is not known, or not again, off for half a second.
+
+        If this very entry was heard before, that was undone by a crash with the row of its event:
+        the entry that the waiting makes is then the one.
+        """
+        label.setdefault("waiting_since_ms", now_ms)
+        row = orjson.dumps(label)
+        self._inlet.client.eval(_WAIT, 0, str(now_ms + 500), row, _said(label), entry)
+
     def _is_the_one(self, label: dict[str, Any], entry: bytes) -> bool:
         """False for another entry of a label already heard.
 
         After a crash a label that had waited can come by two entries: its own, read again, and the
         one that its waiting made. A resumed flow must hear again the one that it heard before.
         """
-        said = ":".join(str(label.get(part)) for part in ("event", "source", "time", "known"))
-        first: Any = self._inlet.client.eval(_HEARD, 0, said, entry, str(_HEARD_SECONDS))
+        seconds = str(_HEARD_SECONDS)
+        first: Any = self._inlet.client.eval(_HEARD, 0, _said(label), entry, seconds)
         return bytes(first) == entry
+
+
+def _said(label: dict[str, Any]) -> str:
+    return ":".join(str(label.get(part)) for part in ("event", "source", "time", "known"))
 
 
 def _must_be_an_answer(entry: dict[str, Any]) -> None:

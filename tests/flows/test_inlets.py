@@ -282,6 +282,29 @@ def test_a_label_that_waited_is_heard_once_though_a_crash_has_it_read_again(
     assert heard in ([], [again])
 
 
+def test_a_label_heard_before_a_crash_is_heard_again_though_its_event_must_be_scored_again(
+    street: Street,
+) -> None:
+    street.label(time=events.rfc3339(NOON_US))
+    street.score()
+    heard = _take(street.part("labels"), 1)
+    assert len(heard) == 1
+    street.close()
+    street.scoreds = Rows()  # the row was not durable yet when the flow died
+    street.open()
+    resumed = street.part("labels")  # at a cut before the label came
+    _until(lambda: resumed.next_batch() == [] and bool(street.client.zcard(names.WAITING_LABELS)))
+    street.score()
+    street.now_us += 3 * SECOND_US
+    (again,) = _take(resumed, 1)
+    assert (again.event, again.fraud) == (heard[0].event, heard[0].fraud)
+    for _ in range(2):
+        street.now_us += 3 * SECOND_US
+        _read_to_the_end(street, resumed)
+        assert resumed.next_batch() == []
+    assert street.client.zcard(names.WAITING_LABELS) == 0
+
+
 def test_a_corrected_label_is_another_one_and_the_same_again_is_none(street: Street) -> None:
     street.score()
     for number, fraud in ((0, True), (1, False), (1, False)):

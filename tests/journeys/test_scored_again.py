@@ -70,6 +70,11 @@ def test_every_score_is_the_same_again_though_the_flow_was_killed_between_its_le
 
     async def story() -> list[str]:
         told: list[str] = []
+
+        async def on_record() -> bool:
+            kinds = [set(await asyncio.to_thread(house.kinds, event)) for event in told]
+            return all({"score", "decision", "learn"} <= found for found in kinds)
+
         async with bank_of(house) as bank:
             for number in range(ROUNDS):
                 events = await _paid(bank, number)
@@ -79,11 +84,8 @@ def test_every_score_is_the_same_again_though_the_flow_was_killed_between_its_le
                 if number < ROUNDS - 1:
                     house.signal("flow-0", signal.SIGKILL)
 
-            async def on_record() -> bool:
-                kinds = [set(await asyncio.to_thread(house.kinds, event)) for event in told]
-                return all({"score", "decision", "learn"} <= found for found in kinds)
-
-            await until(on_record, "decisions and lessons on record")
+                # The next round is scored by a model that has learnt this one, killed or not.
+                await until(on_record, "decisions and lessons on record")
         return told
 
     events = tell(story(), 400.0)
