@@ -13,7 +13,7 @@ from flows.recover_bindings import bindings_back
 from flows.recover_signatures import signatures_back
 from risk import names
 from tests.gateway.bank import Bank
-from tests.gateway.test_binding_in_a_browser import DAY_US, HOME, Customer, customer, play
+from tests.gateway.customer import DAY_US, HOME, Customer, customer, play
 from tests.gateway.test_pages_in_a_browser import _shown
 from tests.gateway.test_signing_in_a_browser import ANNA
 from tests.journeys.search import files

@@ -5,18 +5,10 @@ from typing import Any
 
 import orjson
 
-from risk import names, signed
-from risk.privacy import open_sealed
+from risk import names
 from tests.gateway.bank import running
 from tests.gateway.chromium import FITS, SPILT
-from tests.gateway.test_binding_in_a_browser import (
-    DAY_US,
-    HOME,
-    Customer,
-    _opened,
-    customer,
-    play,
-)
+from tests.gateway.customer import DAY_US, HOME, Customer, customer, opened, play
 from tests.gateway.test_page_attacks import _BOXES
 from tests.gateway.test_pages_in_a_browser import _picture, _shown, _text
 from tests.gateway.test_signing_in_a_browser import ANNA
@@ -95,7 +87,7 @@ def test_a_passkey_takes_a_channel_away_which_is_told_and_checked_from_the_recor
             assert [one["kind"] for one in await anna.bound()] == ["xmpp", "passkey"]
             telling = (await anna.bank.entries(names.TELLINGS))[-1]
             assert telling["removed"] == ["sms"]
-            told = [_opened(one["address"]) for one in telling["to"]]
+            told = [opened(one["address"]) for one in telling["to"]]
             assert told == ["anna@bank.example", "+8613800138000"]  # what goes hears of it too
             event = (await anna.bank.events())[-1]["event"]
             assert (event["type"], event["change"]) == ("account_change", "jid")
@@ -107,17 +99,7 @@ def test_a_passkey_takes_a_channel_away_which_is_told_and_checked_from_the_recor
             records = [one for one in await anna.said("step") if one["body"]["what"] == "signed"]
             assert [one["body"]["kind"] for one in records] == ["list", "sms"]
             record = records[-1]
-            statement = open_sealed(
-                b"t" * 32, record["personal"]["statement"]["sealed"], b"statement"
-            )
-            enrolled = (await anna.said("credential.enrolled"))[0]["body"]
-            facts = signed.check_assertion(
-                record["body"],
-                statement,
-                signed.unb64(enrolled["public_key"]),
-                origin=anna.origin,
-                rp_id="localhost",
-            )
+            facts = await anna.signed_in(record)
             assert facts["unbind"] == record["body"]["binding"]
             assert (facts["kind"], facts["token"]) == ("sms", removed["body"]["token"])
             assert not [c for c in page.complaints if "Content Security Policy" in c]
