@@ -46,6 +46,8 @@ groups_file = "{directory}/groups"
 -- The bank's questions are not for keeping: nobody's archive holds codes, amounts and payees.
 default_archive_policy = false
 archive_expires_after = "1d"
+-- By default memory is looked through all the time: more than half of what a message costs.
+gc = {{ mode = "incremental", threshold = 300, speed = 500 }}
 authentication = "internal_hashed"
 storage = "internal"
 c2s_require_encryption = {encrypt}
