@@ -66,13 +66,14 @@ def clean(text: str) -> str:
     flat = _ALONE.sub("·", flat)
     for pattern, reads in ((_TOKEN, _leet), (_SPELT, _spelt), (_ANSWERS, str)):
         flat = _break(flat, pattern, reads)
-    if understand(flat.translate(_LOOKALIKE)).kind == "confirm":
+    if understand(_latin(flat)).kind == "confirm":
         flat = "…"
     while _DIGITS.search(flat):
         flat = _DIGITS.sub(_mask, flat)
     return flat
 
 
+@lru_cache(maxsize=4096)
 def _plain(char: str) -> str:
     category = unicodedata.category(char)
     if category[0] == "Z" or char in "\t\r\n":
@@ -90,6 +91,10 @@ def _plain(char: str) -> str:
     return char
 
 
+def _latin(text: str) -> str:
+    return text if text.isascii() else text.translate(_LOOKALIKE)
+
+
 def _mask(match: re.Match[str]) -> str:
     digits = "".join(char for char in match.group() if char.isdigit())
     return f"…{digits[-3:]}"
@@ -97,7 +102,7 @@ def _mask(match: re.Match[str]) -> str:
 
 def _break(text: str, pattern: re.Pattern[str], reads: Callable[[str], str]) -> str:
     """Put dots over each word that reads, or looks, like an answer."""
-    looks = text.translate(_LOOKALIKE)
+    looks = _latin(text)
     for match in pattern.finditer(looks):
         if _ANSWERS.fullmatch(reads(match.group())):
             text = text[: match.start()] + "·" * len(match.group()) + text[match.end() :]

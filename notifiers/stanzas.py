@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from notifiers.facts import (
     Heard,
@@ -49,6 +50,7 @@ NODES = {
 _IN_TEXT = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
 _IN_ATTRIBUTE = _IN_TEXT | str.maketrans({'"': "&quot;", "\n": "&#10;", "\t": "&#9;"})
 _SPECIAL = re.compile('[&<>"\r\n\t]')
+_SPECIAL_IN_TEXT = re.compile("[&<>\r]")
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -69,23 +71,29 @@ def write(element: ET.Element, namespace: str = "") -> str:
 
 
 def _write(element: ET.Element, around: str, written: list[str]) -> None:
-    namespace, closed, name = element.tag.rpartition("}")
-    namespace = namespace[1:] if closed else around
-    written += ("<", name)
-    if namespace != around:
-        written.append(f' xmlns="{_escape(namespace, _IN_ATTRIBUTE)}"')
+    begin, end, namespace = _tags(element.tag, around)
+    written.append(begin)
     for key, value in element.items():
         written.append(f' {key}="{_escape(value, _IN_ATTRIBUTE)}"')
     written.append(">")
     if element.text:
-        written.append(_escape(element.text, _IN_TEXT))
+        written.append(_escape(element.text, _IN_TEXT, _SPECIAL_IN_TEXT))
     for inner in element:
         _write(inner, namespace, written)
-    written += ("</", name, ">")
+    written.append(end)
 
 
-def _escape(text: str, how: Mapping[int, str]) -> str:
-    return text.translate(how) if _SPECIAL.search(text) else text
+@lru_cache(maxsize=256)
+def _tags(tag: str, around: str) -> tuple[str, str, str]:
+    """How an element begins (up to its attributes) and ends, and the namespace inside it."""
+    namespace, closed, name = tag.rpartition("}")
+    namespace = namespace[1:] if closed else around
+    own = f' xmlns="{_escape(namespace, _IN_ATTRIBUTE)}"' if namespace != around else ""
+    return f"<{name}{own}", f"</{name}>", namespace
+
+
+def _escape(text: str, how: Mapping[int, str], special: re.Pattern[str] = _SPECIAL) -> str:
+    return text.translate(how) if special.search(text) else text
 
 
 def message(outgoing: Outgoing, sender: str, commands_at: str) -> ET.Element:

@@ -147,11 +147,12 @@ def numbers(text: str) -> tuple[int, ...]:
 def _flatten(text: str) -> str:
     lines = [line for line in text[:1000].splitlines() if not line.lstrip().startswith((">", "＞"))]
     flat = unicodedata.normalize("NFKC", "\n".join(lines)).casefold()
-    flat = "".join(
-        str(unicodedata.digit(char)) if unicodedata.category(char) == "Nd" else char
-        for char in flat
-        if unicodedata.category(char) not in {"Cf", "Mn"}
-    )
+    if not flat.isascii():
+        flat = "".join(
+            str(unicodedata.digit(char)) if unicodedata.category(char) == "Nd" else char
+            for char in flat
+            if unicodedata.category(char) not in {"Cf", "Mn"}
+        )
     return flat.replace("’", "'").replace("`", "'").replace("´", "'")
 
 

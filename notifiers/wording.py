@@ -15,7 +15,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -414,4 +414,13 @@ def _zone(zone: str) -> ZoneInfo:
 
 
 def _time(texts: Texts, entry: str, zone: str, moment: datetime) -> str:
-    return str(format_datetime(moment, texts.raw[entry], tzinfo=_zone(zone), locale=texts.locale))
+    pattern = str(texts.raw[entry])
+    if "S" not in pattern and "A" not in pattern:  # it shows nothing below a second
+        moment = moment.replace(microsecond=0)
+    return _written_time(pattern, texts.language, zone, moment)
+
+
+@lru_cache(maxsize=1024)  # one second is said of many questions
+def _written_time(pattern: str, language: str, zone: str, moment: datetime) -> str:
+    tzinfo, locale = _zone(zone), locale_of(language)
+    return str(format_datetime(moment, pattern, tzinfo=tzinfo, locale=locale))
