@@ -13,6 +13,7 @@ is refused inside the same transaction. Nothing personal lies here in the clear:
 do, payees and addresses are under their seals, codes are not stored but made again.
 
 All changes go through one thread and are committed in groups: one fsync for all that is waiting.
+What nobody waits for is patient: it goes with the next group, at the latest after `PATIENT_FOR`.
 """
 
 import asyncio
@@ -27,7 +28,8 @@ from typing import Any, TypeVar
 from notifiers import rows
 from notifiers.errors import Fenced, OutboxRefused
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+PATIENT_FOR = 0.02  # seconds
 BUSY_FOR = 0.6  # seconds; only a leader whose term is over can still hold the lock
 _T = TypeVar("_T")
 Change = Callable[[sqlite3.Connection], _T]
@@ -51,7 +53,10 @@ CREATE TABLE messages (
     patience REAL NOT NULL DEFAULT 0, starts REAL, seen INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX climbing ON messages (starts) WHERE state = 'waiting';
-CREATE INDEX waiting ON messages (state, seq) WHERE state IN ('due', 'written');
+CREATE INDEX fading ON messages (drop_at) WHERE state = 'waiting';
+CREATE INDEX leaving ON messages (channel, seq) WHERE state = 'due';
+CREATE INDEX staling ON messages (drop_at) WHERE state = 'due';
+CREATE INDEX unproved ON messages (seq) WHERE state = 'written';
 CREATE INDEX of_challenge ON messages (challenge);
 CREATE TABLE claims (
     key TEXT NOT NULL, attempt INTEGER NOT NULL, fence INTEGER NOT NULL, at TEXT NOT NULL,
@@ -68,7 +73,15 @@ ALTER TABLE messages ADD COLUMN patience REAL NOT NULL DEFAULT 0;
 ALTER TABLE messages ADD COLUMN starts REAL;
 ALTER TABLE messages ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX climbing ON messages (starts) WHERE state = 'waiting';
-"""
+""",
+    # No query is served by a partial index whose term is IN (...): all of a day was looked through.
+    2: """
+DROP INDEX waiting;
+CREATE INDEX fading ON messages (drop_at) WHERE state = 'waiting';
+CREATE INDEX leaving ON messages (channel, seq) WHERE state = 'due';
+CREATE INDEX staling ON messages (drop_at) WHERE state = 'due';
+CREATE INDEX unproved ON messages (seq) WHERE state = 'written';
+""",
 }
 
 
@@ -86,6 +99,8 @@ class Outbox:
         self._path = path
         self._closed = False
         self._gathered: list[_Queued] = []
+        self._leaves_now = False
+        self._leaves_later: asyncio.TimerHandle | None = None
         self._waiting: queue.SimpleQueue[list[_Queued] | None] = queue.SimpleQueue()
         connection = _open(path)
         self._thread = threading.Thread(
@@ -93,30 +108,46 @@ class Outbox:
         )
         self._thread.start()
 
-    async def change(self, change: "Change[_T]", fence: int | None = None) -> _T:
+    async def change(
+        self, change: "Change[_T]", fence: int | None = None, *, patient: bool = False
+    ) -> _T:
         """Run one change inside the next group's transaction; durable once this returns.
 
-        With a fencing number, `Fenced` is raised when a newer leader has been here.
+        With a fencing number, `Fenced` is raised when a newer leader has been here. A patient
+        change waits a moment for others, so that it costs no transaction of its own.
         """
-        return await self._queue(change, fence, writes=True)
+        return await self._queue(change, fence, patient=patient)
 
     async def look(self, look: "Change[_T]") -> _T:
         """Read what is committed, after all changes asked for before; takes no lock."""
         return await self._queue(look, None, writes=False)
 
-    async def _queue(self, change: "Change[_T]", fence: int | None, *, writes: bool) -> _T:
+    async def _queue(
+        self,
+        change: "Change[_T]",
+        fence: int | None,
+        *,
+        writes: bool = True,
+        patient: bool = False,
+    ) -> _T:
         if self._closed:
             raise OutboxRefused(f"{self._path}: the outbox is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_T] = loop.create_future()
         if self._gathered and self._gathered[0].loop is not loop:
             self._hand_over()  # of a loop that has ended
-        if not self._gathered:  # what this turn of the loop asks for goes as one
-            loop.call_soon(self._hand_over)
+        if not patient and not self._leaves_now:
+            self._leaves_now = True
+            loop.call_soon(self._hand_over)  # what this turn of the loop asks for goes as one
+        elif not self._gathered:
+            self._leaves_later = loop.call_later(PATIENT_FOR, self._hand_over)
         self._gathered.append(_Queued(change, fence, loop, future, writes=writes))
         return await future
 
     def _hand_over(self) -> None:
+        if self._leaves_later is not None:
+            self._leaves_later.cancel()
+        self._leaves_now, self._leaves_later = False, None
         gathered, self._gathered = self._gathered, []
         if gathered:
             self._waiting.put(gathered)

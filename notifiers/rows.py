@@ -15,6 +15,7 @@ from notifiers.records import Effect
 Change = Callable[[sqlite3.Connection], Any]
 CLOSING_TRIED_FOR = 3600.0
 CLOSING_WAITS = 1.0
+TOLD_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,8 +309,8 @@ def coming(connection: sqlite3.Connection, free: Collection[str]) -> Coming:
 def tick(connection: sqlite3.Connection, now: float) -> list[str]:
     """Start the rungs whose time has come; gives the questions that no channel is left for."""
     found = connection.execute(
-        "SELECT DISTINCT challenge FROM messages"
-        " WHERE state = 'waiting' AND (starts <= ? OR drop_at <= ?) LIMIT 500",
+        "SELECT challenge FROM messages WHERE state = 'waiting' AND starts <= ?"
+        " UNION SELECT challenge FROM messages WHERE state = 'waiting' AND drop_at <= ? LIMIT 500",
         (now, now),
     ).fetchall()
     return [
@@ -321,7 +322,7 @@ def overdue(connection: sqlite3.Connection, now: float) -> list[tuple[Row, bool]
     """Drop what is past its time and not proved taken; True where the question is given up."""
     found = connection.execute(
         "SELECT key, challenge, kind, channel, address, attempt FROM messages"
-        " WHERE state = 'due' AND drop_at <= ? ORDER BY seq LIMIT 500",
+        " WHERE state = 'due' AND drop_at <= ? ORDER BY drop_at LIMIT 500",
         (now,),
     ).fetchall()
     return [(row, _end(connection, row, "dropped", now)) for row in (Row(*one) for one in found)]
@@ -405,7 +406,7 @@ def add_effects(connection: sqlite3.Connection, effects: Sequence[Effect]) -> No
 def some_effects(connection: sqlite3.Connection, after: int) -> list[tuple[int, Effect]]:
     """Give the next effects in order, with their numbers."""
     rows = connection.execute(
-        "SELECT id, effect FROM effects WHERE id > ? ORDER BY id LIMIT 256", (after,)
+        "SELECT id, effect FROM effects WHERE id > ? ORDER BY id LIMIT ?", (after, TOLD_AT_ONCE)
     )
     return [(number, Effect.load(effect)) for number, effect in rows]
 
@@ -435,7 +436,8 @@ def forget(connection: sqlite3.Connection, challenges: Sequence[str]) -> None:
             [(one,) for one in challenges],
         )
     connection.executemany(
-        "DELETE FROM claims WHERE key LIKE ? || '/%'", [(one,) for one in challenges]
+        "DELETE FROM claims WHERE key > ? || '/' AND key < ? || '0'",  # all that begin with "id/"
+        [(one, one) for one in challenges],
     )
 
 

@@ -364,11 +364,13 @@ def test_in_any_order_a_question_ends_once_is_put_once_and_every_answer_is_told(
         story.connection.close()
 
 
-def test_an_outbox_of_the_first_format_is_read_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("formats", [1, 2])
+def test_an_outbox_of_an_older_format_is_read_and_goes_on(tmp_path: Path, formats: int) -> None:
     """What was under way when an older version stopped is sent by this one."""
     path = tmp_path / "outbox.db"
     old = sqlite3.connect(path)
-    old.executescript(FIRST_FORMAT)
+    for one in (FIRST_FORMAT, SECOND_FORMAT)[:formats]:
+        old.executescript(one)
     old.commit()
     old.close()
     connection = outbox._open(path)
@@ -410,4 +412,15 @@ INSERT INTO challenges (id, entry, customer, ask, language, zone, draw, ends)
 INSERT INTO messages (key, challenge, kind, channel, address, due_after, drop_at, state, attempt)
     VALUES ('ch_1/xmpp/ask', 'ch_1', 'ask', 'xmpp', 's1.x', '', 1790000060.0, 'written', 1);
 PRAGMA user_version = 1;
+"""
+
+# What the second format added to the first.
+SECOND_FORMAT = """
+ALTER TABLE messages ADD COLUMN rung INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN wait REAL NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN patience REAL NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN starts REAL;
+ALTER TABLE messages ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX climbing ON messages (starts) WHERE state = 'waiting';
+PRAGMA user_version = 2;
 """
