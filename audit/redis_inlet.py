@@ -2,6 +2,7 @@
 
     XREAD BLOCK rb:audit <stored id>  ->  one commit  ->  SET rb:audit:durable <last id>, XREAD
 
+Who waits for the mark blocks on the stream `rb:audit:marks`, whose one entry is the newest mark.
 While one commit waits for the disk the next records gather: that is the whole group commit. What
 has gathered comes in the turn that sets the mark. Where only a few came, more are on their way:
 they are waited for by `GATHER_SECONDS`, and until `PACE_SECONDS` after the commit before began,
@@ -27,6 +28,7 @@ from audit.errors import LedgerBehindRedis, RedisBehindLedger
 STREAM = "rb:audit"
 FIELD = b"records"
 MARK = "rb:audit:durable"
+MARKS = "rb:audit:marks"
 READ_ENTRIES = 512
 BLOCK_MS = 250
 GATHER_SECONDS = 0.003
@@ -162,6 +164,7 @@ class Inlet:
         for event, leaf in self._ledger.outcomes.items():
             pipe.set(LEAF + event, leaf, ex=LEAF_SECONDS)
         pipe.set(MARK, last)
+        pipe.xadd(MARKS, {"mark": last}, maxlen=1, approximate=False)
         after: Any = {STREAM: last}
         pipe.xread(after, count=READ_ENTRIES)
         self._gathered = _entries(pipe.execute()[-1])

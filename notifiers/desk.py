@@ -39,8 +39,8 @@ class Desk:
 
     def __init__(self, term: Term) -> None:
         self._term = term
-        self._questions = Questions(term)
         self._sending = Sending(term)
+        self._questions = Questions(term, self._sending.send_after)
         self._announcing = Announcing(term)
         self._telling = Telling(term, lambda: self._sending.in_flight)
         self._room: Room | None = None

@@ -13,8 +13,8 @@ goes with its binding, since when it holds; a duress word in it goes with it too
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from redis.asyncio import Redis
@@ -52,7 +52,11 @@ REPLIES_ON_RECORD = 20  # a minute to one address; a chat is not sent more than 
 OFFERED = ("confirm", "deny", "not_me", "cancel")
 _SECRETS = {"otp", "pan", "password"}
 
-Write = Callable[[rows.Change], Awaitable[Any]]
+
+class Write(Protocol):
+    """Runs a change in the outbox; a patient one waits for company."""
+
+    async def __call__(self, change: rows.Change, *, patient: bool = False) -> Any: ...
 
 
 class Hearing:
@@ -168,7 +172,7 @@ class Hearing:
             personal={"jid": heard.address},
             strength="claimed",
         )
-        await self._put(Effect(made["rid"], (records.audit(made),)))
+        await self._put(Effect(made["rid"], (records.audit(made),)), patient=True)
         return None
 
     # -- layer B: the own client -----------------------------------------------------------
@@ -571,8 +575,10 @@ class Hearing:
         text = f"{token}\0{heard.stanza}\0{write_time(heard.received)}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    async def _put(self, effect: Effect) -> None:
-        await self._write(lambda connection: rows.add_effects(connection, [effect]))
+    async def _put(self, effect: Effect, *, patient: bool = False) -> None:
+        await self._write(
+            lambda connection: rows.add_effects(connection, [effect]), patient=patient
+        )
         self._told(effect)
 
     # -- small things ----------------------------------------------------------------------

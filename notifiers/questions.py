@@ -1,13 +1,19 @@
 """What was asked and what was closed? From `rb:challenges` into the outbox, each entry once.
 
+::
+
+    the ledger's mark moves --> read what stands on the stream --> store it, send what may go
+
 The place in the stream moves in the transaction that stores what stood there. A question begins
-its ladder in the same one; a customer without a channel is told to the flow at once.
+its ladder in the same one, and leaves by it where the ledger's mark has passed its decision; so
+the stream is read whenever that mark moves, and after `LOOKS_MS` all the same. A customer without a
+channel is told to the flow at once.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -30,17 +36,23 @@ from risk.privacy import web_token
 log = logging.getLogger(__name__)
 
 READ_AT_ONCE = 64
+LOOKS_MS = 250
 LOADED_AT_ONCE = 32
 INQUIRES_BY = ("xmpp", "sms")
 NOTICES = frozenset({"unsigned", "delayed", "late", "contradicted", "fresh", "frozen"})
 Fresh = tuple[rows.NewChallenge, Asked]
 
 
-class Questions:
-    """Reads for one term."""
+# Makes a change, sends what may go after it, and gives what the change gave.
+Store = Callable[[rows.Change], Awaitable[Any]]
 
-    def __init__(self, term: Term) -> None:
+
+class Questions:
+    """Reads for one term; `store` makes the changes."""
+
+    def __init__(self, term: Term, store: Store) -> None:
         self._term = term
+        self._store = store
 
     async def load(self) -> None:
         """Make the book again of what the outbox keeps."""
@@ -70,14 +82,18 @@ class Questions:
     async def read(self) -> None:
         """Read on until cancelled."""
         term = self._term
-        position = await term.outbox.look(rows.position)
+        position, mark = await term.outbox.look(rows.position), "0-0"
         while True:
             async with patience("reading questions"):
                 # What was under way goes out once all is read: at first nothing is waited for.
-                waits = 1000 if term.caught_up.is_set() else 1
-                got: Any = await term.redis.xread(
-                    {names.CHALLENGES: position}, count=READ_AT_ONCE, block=waits
-                )
+                waits = LOOKS_MS if term.caught_up.is_set() else 1
+                pipe = term.redis.pipeline(transaction=False)
+                pipe.xread({names.AUDIT_MARKS: mark}, block=waits)
+                pipe.get(names.AUDIT_DURABLE)
+                pipe.xread({names.CHALLENGES: position}, count=READ_AT_ONCE)
+                moved, durable, got = await pipe.execute()
+                mark = moved[0][1][-1][0].decode() if moved else mark
+                term.reach(box.order(durable.decode()) if durable else "")
                 entries = got[0][1] if got else []
                 if entries:
                     position = await self._take_in(entries)
@@ -87,74 +103,87 @@ class Questions:
     async def _take_in(self, entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> str:
         """Store what was read and the place in the stream, in one transaction."""
         term = self._term
-        read = [(entry.decode(), read_object(of.get(b"challenge"))) for entry, of in entries]
-        asks = [ask for entry, fields in read if (ask := _ask(entry, fields)) is not None]
-        closings = [c for _, fields in read if (c := _closing(fields)) is not None]
-        customers, mark = await self._look_up(asks, closings)
-        fresh: dict[str, Fresh] = {}
-        codes: dict[str, set[str]] = {}
-        for ask in asks:
-            if term.book.get(ask.id) is None and ask.id not in fresh:
-                if ask.customer not in codes:
-                    codes[ask.customer] = {one.code for one in term.book.open_of(ask.customer)}
-                taken = codes[ask.customer]
-                fresh[ask.id] = self._prepare(ask, customers.get(ask.customer, {}), mark, taken)
-                taken.add(fresh[ask.id][1].code)
-        last, now, at = read[-1][0], term.now(), write_time(term.clock())
+        read = [_Entry.of(entry, fields) for entry, fields in entries]
+        asks = [(one, ask) for one in read if (ask := _ask(one.id, one.says)) is not None]
+        closings = [(one, c) for one in read if (c := _closing(one.says)) is not None]
+        customers, newest = await self._look_up([ask for _, ask in asks], read)
+        fresh = self._fresh(asks, customers, newest)
+        last, now, at = read[-1].id, term.now(), write_time(term.clock())
 
         skipped = {one: self._skipped(asked, at) for one, (_, asked) in fresh.items()}
 
         told = [effect for effects in skipped.values() for effect in effects]
 
-        def change(connection: Any) -> list[Closing]:
+        def change(connection: Any) -> None:
             rows.add_effects(connection, told)
             for new, _ in fresh.values():
                 if ladder.GiveUp() in rows.new_challenge(connection, new):
                     told.append(gave_up(new.ask, at, "no_channel"))
                     rows.add_effects(connection, told[-1:])
-            closed = [
-                closing
-                for closing in closings
-                if rows.close_challenge(connection, closing, now, mark)
-            ]
+            for one, closing in closings:
+                rows.close_challenge(connection, closing, now, one.after or newest)
             rows.move(connection, last)
-            return closed
 
-        closed = await term.write(change)
+        # What leaves by this very change must be known; if it fails, the term ends and all this.
         for _, asked in fresh.values():
             term.book.add(asked)
-        for closing in closed:
+        for _, closing in closings:
             known = term.book.get(closing.challenge)
-            if known is not None:
+            if known is not None and known.closed is None:
                 known.closed = closing
-        term.wake.set()
+        await self._store(change)
         if told:
             term.told(*told)
-        said = [one for entry, of in read for one in await self._notice(entry, of)]
+        said = [effect for one in read for effect in await self._notice(one.id, one.says)]
         if said:
             await term.write(lambda connection: rows.add_effects(connection, said))
             term.told(*said)
         return last
 
+    def _fresh(
+        self,
+        asks: Sequence[tuple["_Entry", Ask]],
+        customers: Mapping[str, Mapping[str, Any]],
+        newest: str,
+    ) -> dict[str, Fresh]:
+        """Prepare the questions that aren't known yet; each customer's codes differ."""
+        fresh: dict[str, Fresh] = {}
+        codes: dict[str, set[str]] = {}
+        for one, ask in asks:
+            if self._term.book.get(ask.id) is not None or ask.id in fresh:
+                continue
+            if ask.customer not in codes:
+                known = self._term.book.open_of(ask.customer)
+                codes[ask.customer] = {other.code for other in known}
+            taken = codes[ask.customer]
+            customer = customers.get(ask.customer, {})
+            fresh[ask.id] = self._prepare(ask, customer, one.after or newest, taken)
+            taken.add(fresh[ask.id][1].code)
+        return fresh
+
     async def _look_up(
-        self, asks: Sequence[Ask], closings: Sequence[Closing]
+        self, asks: Sequence[Ask], read: Sequence["_Entry"]
     ) -> tuple[dict[str, dict[str, Any]], str]:
-        """Read the customers, and the end of the audit stream *after* the questions were read."""
-        if not asks and not closings:
-            return {}, ""
+        """Read the customers; where an entry doesn't say so, what must be durable before it leaves.
+
+        That is then the end of the audit stream, *after* the entry was read.
+        """
         wanted = sorted({ask.customer for ask in asks})
+        unsaid = any(one.says is not None and not one.after for one in read)
+        if not wanted and not unsaid:
+            return {}, ""
         pipe = self._term.redis.pipeline(transaction=False)
-        pipe.xrevrange(names.AUDIT, count=1)
         for one in wanted:
             pipe.get(names.customer(one))
-        newest, *found = await pipe.execute()
+        if unsaid:
+            pipe.xrevrange(names.AUDIT, count=1)
+        found = await pipe.execute()
         customers = {
             one: read_object(raw) or {}
-            for one, raw in zip(wanted, found, strict=True)
+            for one, raw in zip(wanted, found, strict=False)
             if raw is not None
         }
-        mark = box.order(newest[0][0].decode()) if newest else ""
-        return customers, mark
+        return customers, box.order(found[-1][0][0].decode()) if unsaid and found[-1] else ""
 
     def _prepare(self, ask: Ask, customer: Mapping[str, Any], mark: str, taken: set[str]) -> Fresh:
         term = self._term
@@ -352,6 +381,22 @@ def _seal_to(customer: Mapping[str, Any]) -> str:
     ]
     used = [channel for channel in chats if _agreed(channel)] or chats
     return text_of(used[0], "seal_to") if used else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One entry: its id, what it says, and after which record it may leave the house."""
+
+    id: str
+    says: dict[str, Any] | None
+    after: str
+
+    @classmethod
+    def of(cls, entry: bytes, fields: Mapping[bytes, bytes]) -> "_Entry":
+        after = fields.get(b"after", b"").decode()
+        return cls(
+            entry.decode(), read_object(fields.get(b"challenge")), box.order(after) if after else ""
+        )
 
 
 def _ask(entry: str, fields: Mapping[str, Any] | None) -> Ask | None:

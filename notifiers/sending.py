@@ -16,8 +16,9 @@ from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from notifiers import ending, records, rows
-from notifiers import outbox as box
 from notifiers.book import Asked
 from notifiers.compose import Composed, Composer
 from notifiers.errors import Fenced, NotReady
@@ -32,7 +33,7 @@ IN_FLIGHT = 64  # of one channel; a lost session may repeat so many, so no more 
 WRITTEN_AT_ONCE = 8
 LONGEST_ATTEMPTS = 5
 LOOKS_EVERY = 0.25
-GATE_LOOKS_EVERY = 0.004  # a decision is about to become durable
+LOOKS_AGAIN = 0.004  # what was due was not to be sent: soon more is
 UNREACHABLE_AT_ONCE = frozenset(
     {"service-unavailable", "not-allowed", "item-not-found", "recipient-unavailable", "forbidden",
      "remote-server-not-found", "gone", "not-acceptable", "jid-malformed", "not-authorized"}
@@ -47,6 +48,8 @@ class Sending:
         self._in_flight: dict[str, str] = {}
         self._composed: dict[str, Composed] = {}
         self._crowded = False  # some channel could be given nothing when last looked at
+        self._one_at_a_time = asyncio.Lock()
+        self._sleeps_until = 0.0
         self._settling: set[asyncio.Task[None]] = set()
         self._composer = Composer(term.wording, term.answer_key, term.web_key, term.links)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -66,21 +69,29 @@ class Sending:
                 look = partial(rows.coming, free=self._free())
                 await self._send(await term.outbox.look(look))
 
+    async def send_after(self, change: rows.Change) -> None:
+        """Make a change, and send what may go after it: in one transaction, once all is read."""
+        term = self._term
+        if not term.caught_up.is_set():
+            await term.write(change)
+            return
+        _, coming = await self._send_some(term.now(), change)
+        at = coming.at(term.durable)
+        if at is not None and at < self._sleeps_until:
+            term.wake.set()
+
     async def _send(self, coming: rows.Coming) -> None:
         """Send what is to come, until something else may be: woken, or after a while."""
         term, loop = self._term, asyncio.get_running_loop()
         until = loop.time() + LOOKS_EVERY  # a channel may be ready again, and nobody says so
         while not term.wake.is_set() and loop.time() < until:
-            if coming.gate is not None and coming.gate > term.durable:
-                await self._refresh_mark()
+            term.gate = coming.gate
             at, now = coming.at(term.durable), term.now()
             if at is not None and at <= now:
                 claimed, coming = await self._send_some(now)
                 if not claimed:
-                    await self._sleep(GATE_LOOKS_EVERY)
+                    await self._sleep(LOOKS_AGAIN)
                     return
-            elif coming.gate is not None:
-                await self._sleep(GATE_LOOKS_EVERY)
             else:
                 await self._sleep(LOOKS_EVERY if at is None else min(LOOKS_EVERY, at - now))
 
@@ -89,18 +100,36 @@ class Sending:
         await ending.end(self._settling)
 
     async def _sleep(self, seconds: float) -> None:
+        self._sleeps_until = self._term.now() + seconds
         try:
             async with asyncio.timeout(seconds):
                 await self._term.wake.wait()
         except TimeoutError:
             pass
+        self._sleeps_until = 0.0  # it looks by itself
 
-    async def _send_some(self, now: float) -> tuple[bool, rows.Coming]:
+    async def _send_some(
+        self, now: float, before: rows.Change | None = None
+    ) -> tuple[bool, rows.Coming]:
+        async with self._one_at_a_time:  # each must know how much the other has under way
+            claimed, coming = await self._claim(now, before)
+            await self._read_leaves(claimed)
+            for number, row in enumerate(claimed):
+                if number % WRITTEN_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # the lock is renewed, and answers heard, meanwhile
+                self._write_out(row)
+            return bool(claimed), coming
+
+    async def _claim(
+        self, now: float, before: rows.Change | None
+    ) -> tuple[list[rows.Row], rows.Coming]:
         term = self._term
         free = self._free()
         fence, at, durable = term.lease.fence, write_time(term.clock()), term.durable
 
         def change(connection: Any) -> tuple[list[rows.Row], bool, rows.Coming]:
+            if before is not None:
+                before(connection)
             late, lost = rows.overdue(connection, now), rows.tick(connection, now)
             for row, last in late:
                 self._drop(connection, row, at, lost=last)
@@ -110,24 +139,25 @@ class Sending:
             return claimed, bool(late or lost), rows.coming(connection, free)
 
         claimed, told, coming = await term.write(change)
+        term.gate = coming.gate
         if told:
             term.tell.set()
             term.hurry.set()
-        await self._read_leaves(claimed)
-        for number, row in enumerate(claimed):
-            if number % WRITTEN_AT_ONCE == 0:
-                await asyncio.sleep(0)  # the lock must be renewed, and answers heard, meanwhile
-            self._write_out(row)
-        return bool(claimed), coming
+        return claimed, coming
 
     async def _read_leaves(self, claimed: Sequence[rows.Row]) -> None:
         """A closing carries the hash of its record, where the ledger has told it in time."""
         closing = [row.challenge for row in claimed if row.kind == "close"]
         asked = [found for one in closing if (found := self._term.book.get(one)) is not None]
-        if asked:
+        if not asked:
+            return
+        try:
             leaves: Any = await self._term.redis.mget([names.leaf(one.ask.event) for one in asked])
-            for one, leaf in zip(asked, leaves, strict=True):
-                one.leaf = leaf.decode() if leaf else ""
+        except (RedisError, OSError, TimeoutError) as away:
+            log.warning("closing without a leaf's hash: Redis: %s", away)  # what is claimed goes
+            return
+        for one, leaf in zip(asked, leaves, strict=True):
+            one.leaf = leaf.decode() if leaf else ""
 
     def _free(self) -> dict[str, int]:
         """How many messages each channel may be given now, where it may be given any."""
@@ -167,10 +197,6 @@ class Sending:
         kind: MessageKind = "close" if row.kind == "close" else "ask"
         address = asked.addresses.get(row.channel) or self._term.address(row.address)
         return self._composer.compose(row.key, kind, row.channel, asked, address)
-
-    async def _refresh_mark(self) -> None:
-        raw: Any = await self._term.redis.get(names.AUDIT_DURABLE)
-        self._term.durable = box.order(raw.decode()) if raw else ""
 
     # -- what the channels tell ------------------------------------------------------------
 
@@ -219,7 +245,7 @@ class Sending:
             for row, _ in rows.settle(connection, keys, "taken", now):
                 self._put_on_record(connection, row, "taken", at)
 
-        await term.write(change)
+        await term.write(change, patient=True)
         self._settled(keys, moved=False)
 
     async def _failed(self, key: str, condition: str) -> None:
@@ -254,7 +280,7 @@ class Sending:
             if row is not None:
                 self._put_on_record(connection, row, "taken", at)
 
-        await self._term.write(change)
+        await self._term.write(change, patient=True)
         self._settled([f"{challenge}/{kind}/ask"], moved=False)
 
     def _settled(self, keys: Sequence[str], *, moved: bool = True) -> None:

@@ -49,6 +49,8 @@ class Telling:
                 async with patience("telling the flow"):
                     await self._carry([effect for _, effect in effects])
                     self._told = effects[-1][0]
+                    if len(effects) < rows.TOLD_AT_ONCE:
+                        break
                     effects = await term.outbox.look(lambda c: rows.some_effects(c, self._told))
             await term.tell.wait()
             with suppress(TimeoutError):

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Term:
-    """One term: `durable` is the ledger's mark.
+    """One term: `durable` is the ledger's mark, `gate` the least one that a message waits for.
 
     `wake` says that something is to be sent, `tell` that something is to be told; `hurry` that
     somebody waits for it.
@@ -49,14 +49,21 @@ class Term:
     book: Book = field(default_factory=Book)
     channels: dict[str, Channel] = field(default_factory=dict)
     durable: str = ""
+    gate: str | None = None
     caught_up: asyncio.Event = field(default_factory=asyncio.Event)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     tell: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def write(self, change: rows.Change) -> Any:
-        """Change the outbox under this term's number."""
-        return await self.outbox.change(change, fence=self.lease.fence)
+    async def write(self, change: rows.Change, *, patient: bool = False) -> Any:
+        """Change the outbox under this term's number; a patient change waits for company."""
+        return await self.outbox.change(change, fence=self.lease.fence, patient=patient)
+
+    def reach(self, mark: str) -> None:
+        """The ledger's mark stands here: what has waited for it may go."""
+        if self.gate is not None and self.durable < self.gate <= mark:
+            self.wake.set()
+        self.durable = mark
 
     def told(self, *effects: Effect) -> None:
         """There is something to tell; at once where somebody waits for it."""

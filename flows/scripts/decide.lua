@@ -3,7 +3,8 @@
 -- ARGV: role ("flow" | "gateway"), generation ("" for the gateway), now_ms, ttl_s,
 --       then 8 texts an event: id, decision, features, records, challenge, reply, challenge id,
 --       expires_ms ("" where there is none).
--- Returns for each event "new", or the decision that was there first.
+-- Returns for each event "new", or the decision that was there first. A challenge says `after` which
+-- entry of rb:audit, its own decision's, it may leave the house.
 if ARGV[1] == 'flow' and (redis.call('GET', 'rb:gen') or '') ~= ARGV[2] then
   return redis.error_reply('FENCED a newer flow was started')
 end
@@ -21,13 +22,14 @@ for at = 5, #ARGV, 8 do
       redis.call('SET', 'rb:features:' .. id, ARGV[at + 2], 'EX', ttl)
     end
     redis.call('XADD', 'rb:decisions', 'MAXLEN', '~', 1000000, '*', 'decision', decision)
+    local after = ''
     if ARGV[at + 3] ~= '' then
-      redis.call('XADD', 'rb:audit', '*', 'records', ARGV[at + 3])
+      after = redis.call('XADD', 'rb:audit', '*', 'records', ARGV[at + 3])
     end
     if ARGV[at + 4] ~= '' then
       redis.call('SET', 'rb:challenge:' .. ARGV[at + 6], ARGV[at + 4], 'EX', ttl)
       redis.call('ZADD', 'rb:open', ARGV[at + 7], ARGV[at + 6])
-      redis.call('XADD', 'rb:challenges', '*', 'challenge', ARGV[at + 4])
+      redis.call('XADD', 'rb:challenges', '*', 'challenge', ARGV[at + 4], 'after', after)
       redis.call('HINCRBY', 'rb:counters', 'challenges_asked', 1)
     end
     if ARGV[at + 5] ~= '' then

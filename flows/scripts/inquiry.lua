@@ -8,9 +8,9 @@ end
 if not redis.call('SET', 'rb:noted:' .. ARGV[3], 1, 'NX', 'EX', ARGV[2]) then
   return 0
 end
-redis.call('XADD', 'rb:audit', '*', 'records', ARGV[4])
+local after = redis.call('XADD', 'rb:audit', '*', 'records', ARGV[4])
 if ARGV[5] ~= '' then
-  redis.call('XADD', 'rb:challenges', '*', 'challenge', ARGV[5])
+  redis.call('XADD', 'rb:challenges', '*', 'challenge', ARGV[5], 'after', after)
 end
 local alerts = tonumber(ARGV[6])
 for at = 7, 6 + alerts do

@@ -20,8 +20,8 @@ for at = 4, #ARGV, 8 do
       local whole = string.sub(decision, 1, -2) .. ',"outcome":' .. outcome .. '}'
       redis.call('XADD', 'rb:decisions', 'MAXLEN', '~', 1000000, '*', 'decision', whole)
     end
-    redis.call('XADD', 'rb:audit', '*', 'records', ARGV[at + 4])
-    redis.call('XADD', 'rb:challenges', '*', 'challenge', ARGV[at + 5])
+    local after = redis.call('XADD', 'rb:audit', '*', 'records', ARGV[at + 4])
+    redis.call('XADD', 'rb:challenges', '*', 'challenge', ARGV[at + 5], 'after', after)
     if ARGV[at + 6] ~= '' then
       local label = ARGV[at + 6]
       local ranked = 'rb:labelled:' .. event

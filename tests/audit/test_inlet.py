@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -19,7 +20,7 @@ import redis
 
 from audit.errors import LedgerBehindRedis, LedgerLocked, RedisBehindLedger
 from audit.read import case_records, decisions
-from audit.redis_inlet import LEAF, MARK, STREAM, Inlet, parse_id
+from audit.redis_inlet import LEAF, MARK, MARKS, STREAM, Inlet, parse_id
 from audit.verify import verify_log
 from audit.writer import run_writer
 from tests.audit.conftest import OpenLedger
@@ -58,6 +59,27 @@ def test_records_are_marked_durable_and_trimmed_below_the_mark_only(
     client.close()
     assert verify_log(log_path(tmp_path)).faults == []
     assert len(case_records(tmp_path, "case-e299")) == 6
+
+
+def test_who_waits_for_the_mark_is_woken_by_each_and_finds_the_newest_alone(
+    redis_server: RedisServer, open_ledger: OpenLedger
+) -> None:
+    client = redis.Redis.from_url(redis_server.url)
+    ledger = open_ledger()
+    inlet = Inlet(redis_server.url, ledger)
+    inlet.check()
+    seen = "0-0"
+    for number in range(3):
+        last = put(client, *story(f"e{number}"))
+        inlet.step()
+        answer: Any = client.xread({MARKS: seen}, block=5_000)
+        [(_, [(entry, mark)])] = answer if isinstance(answer, list) else answer.items()
+        assert mark == {b"mark": last.encode()}
+        seen = entry.decode()
+    assert client.xlen(MARKS) == 1
+    inlet.close()
+    ledger.close()
+    client.close()
 
 
 def test_the_leaf_hash_of_an_outcome_is_told_once_it_is_durable(

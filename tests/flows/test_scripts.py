@@ -6,7 +6,7 @@ import orjson
 import pytest
 import redis
 
-from flows.effects import Contradiction, Ending, Leaving, Note, RedisEffects
+from flows.effects import Contradiction, Ending, Inquired, Leaving, Note, RedisEffects
 from flows.errors import Fenced
 from flows.redis_state import Scripts
 from risk import names
@@ -82,6 +82,19 @@ def test_a_decision_leaves_with_everything_that_belongs_to_it(client: "redis.Red
     assert _stream(client, names.reply("g1"), "decision") == [one.decision]
     assert client.zscore(names.OPEN, "ch_p-1") == one.expires_us // 1000
     assert _counters(client) == {"decisions_flow": 1, "challenges_asked": 1}
+
+
+def test_what_is_asked_or_closed_names_the_record_after_which_it_may_leave(
+    client: "redis.Redis",
+) -> None:
+    effects = _effects(client)
+    effects.decide([_leaving("p-1", ask=True), _leaving("p-2", ask=True)])
+    effects.end([_ending("p-1")])
+    inquiry = Inquired("wish/1", [{"rid": "wish/1/case.opened"}], {"op": "inquire", "id": "in_1"})
+    effects.inquire(inquiry)
+    records: Any = client.xrange(names.AUDIT)
+    told: Any = client.xrange(names.CHALLENGES)
+    assert [entry[b"after"] for _, entry in told] == [entry for entry, _ in records]
 
 
 def test_an_approval_asks_nobody_and_replies_to_no_gateway_that_did_not_ask(

@@ -165,7 +165,9 @@ class Flow:
     async def make_durable(self) -> None:
         newest = await self.redis.xrevrange(names.AUDIT, count=1)
         if newest:
-            await self.redis.set(names.AUDIT_DURABLE, newest[0][0])
+            moved = await self.redis.set(names.AUDIT_DURABLE, newest[0][0], get=True)
+            if moved != newest[0][0]:
+                await self.redis.xadd(names.AUDIT_MARKS, {"mark": newest[0][0]}, maxlen=1)
 
     async def answers(self) -> list[dict[str, Any]]:
         return [orjson.loads(f[b"answer"]) for _, f in await self.redis.xrange(names.ANSWERS)]

@@ -401,6 +401,24 @@ def test_an_ask_waits_until_its_decision_is_durable(play: Callable[..., None]) -
     play(story)
 
 
+def test_an_ask_waits_for_its_own_record_and_for_none_that_comes_after_it(
+    play: Callable[..., None],
+) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.flow.stop_ledger()
+        redis = scene.flow.redis
+        own = await redis.xadd(names.AUDIT, {"records": b"[]"})
+        ask = stage.make_ask(scene.ann)
+        await redis.xadd(names.CHALLENGES, {"challenge": orjson.dumps(ask), "after": own})
+        await redis.xadd(names.AUDIT, {"records": b"[]"})
+        await asyncio.sleep(0.4)
+        assert scene.channel.sent == []
+        await redis.set(names.AUDIT_DURABLE, own)
+        await scene.code(ask)
+
+    play(story)
+
+
 def test_codes_of_one_customer_differ_and_questions_are_asked_once(
     play: Callable[..., None],
 ) -> None:
