@@ -14,9 +14,9 @@ poll. What can't be read goes to the dead letters with its reason, and the strea
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import redis
@@ -25,6 +25,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from features.moment import LATENESS
 from flows.scored import Scoreds
 from flows.walk import Appointed, Described, HeardUntil, Spoken, Values
+from flows.wire import AGAIN, Wire
 from flows.worker_thread import hold_state
 from risk import events, money, names
 from risk.events import Moment
@@ -92,6 +93,7 @@ class Reader:
 
     def __init__(self, client: "redis.Redis", now_us: Callable[[], int]) -> None:
         self._client, self._now_us = client, now_us
+        self._wire = Wire(client)
         self._feeds: dict[str, _Feed] = {}
         self._started = False
         self._failed: BaseException | None = None
@@ -128,17 +130,27 @@ class Reader:
         if not wanted:
             threading.Event().wait(0.002)
             return
-        told: Any = self._client.xread(cast(Any, wanted), count=_READ_COUNT, block=_BLOCK_MS)
         full: set[str] = set()
-        for name, entries in told or []:
+        for name, entries in self._news(wanted):
             feed = self._feeds[name.decode()]
-            feed.queue.extend(entries)
+            feed.queue.extend(
+                (entry, dict(zip(pairs[::2], pairs[1::2], strict=True))) for entry, pairs in entries
+            )
             feed.last = entries[-1][0]
             if len(entries) >= _READ_COUNT:
                 full.add(feed.stream)
         for stream in wanted:
             if stream not in full:
                 self._feeds[stream].heard_until_us = began
+
+    def _news(self, wanted: dict[str, bytes]) -> Iterable[tuple[bytes, list[Any]]]:
+        """What has come since, by stream: entries as ``(id, [name, value, ...])``."""
+        ask = ("XREAD", "COUNT", _READ_COUNT, "BLOCK", _BLOCK_MS, "STREAMS", *wanted)
+        while True:
+            try:
+                return self._wire.ask(*ask, *wanted.values()) or ()
+            except AGAIN:
+                self._client.ping()  # tries to connect for a while, and gives up
 
 
 class _Part(StatefulSourcePartition[Any, Any]):

@@ -14,6 +14,7 @@ from typing import Any
 import redis
 
 from flows.errors import Behind, Fenced, StateError, UndoGone, WrongVersion
+from flows.wire import AGAIN, Wire
 
 KEPT_VERSIONS = 8
 _SCRIPTS = Path(__file__).parent / "scripts"
@@ -34,7 +35,7 @@ class Scripts:
     """The flow's scripts on one connection; their refusals come back as errors with names."""
 
     def __init__(self, client: "redis.Redis") -> None:
-        self._client = client
+        self._wire = Wire(client)
         self._ready = {
             path.stem: client.register_script(path.read_text(encoding="utf-8"))
             for path in _SCRIPTS.glob("*.lua")
@@ -42,8 +43,12 @@ class Scripts:
 
     def run(self, name: str, args: list[Any]) -> Any:
         """Run a script; raises a `StateError` where it refuses."""
+        ready = self._ready[name]
         try:
-            return self._ready[name](keys=[], args=args)
+            try:
+                return self._wire.ask("EVALSHA", ready.sha, 0, *args)
+            except AGAIN:
+                return ready(keys=[], args=args)
         except redis.ResponseError as refused:
             word, _, rest = str(refused).partition(" ")
             if word in _ERRORS:
@@ -56,7 +61,7 @@ class RedisStore:
 
     def __init__(self, client: "redis.Redis", generation: int) -> None:
         self._client, self._generation = client, generation
-        self._scripts = Scripts(client)
+        self._scripts, self._wire = Scripts(client), Wire(client)
 
     def begin(self, stage: str, shard: int, version: int) -> int:
         return int(self._scripts.run("undo", [self._generation, stage, shard, version]))
@@ -69,11 +74,15 @@ class RedisStore:
         self, wanted: Mapping[tuple[str, int], list[str]]
     ) -> dict[tuple[str, int], list[bytes | None]]:
         """Read entities of many stages and shards in one turn."""
-        pipe = self._client.pipeline(transaction=False)
-        for (stage, shard), entities in wanted.items():
-            pipe.hmget(f"rb:state:{stage}:{shard}", entities)
-        rows: list[Any] = pipe.execute()
-        return {key: list(row) for key, row in zip(wanted, rows, strict=True)}
+        asked = [
+            ("HMGET", f"rb:state:{stage}:{shard}", *entities)
+            for (stage, shard), entities in wanted.items()
+        ]
+        try:
+            rows = self._wire.exchange(asked)
+        except AGAIN:
+            return {key: self.load(*key, entities) for key, entities in wanted.items()}
+        return dict(zip(wanted, rows, strict=True))
 
     def scan(
         self, stage: str, shard: int, cursor: int, count: int
