@@ -48,7 +48,7 @@ from risk.policy import RuleSet
 from risk.rule_check import Vocabulary
 
 FORMAT = "1"
-RECOVERY_PARTITIONS = 4
+RECOVERY_PARTITIONS = 1  # each is a file that an epoch waits for seven times; keys are few (D2)
 _BEAT_SECONDS = 0.25
 _STUCK_SECONDS = 10.0  # a flow that works off a long batch is slow, and a restart makes it slower
 log = logging.getLogger("ringback.flow")
