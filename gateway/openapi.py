@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from gateway.challenges import WebAnswer
-from gateway.customers import Customer
+from gateway.channels import Customer
 from gateway.heard import Reply
 from gateway.problems import TITLES
 from gateway.wanted import Going, OwnWanted, Secret, Wanted, Word

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from gateway.customers import Channel
+from gateway.channels import Channel
 from risk import events, signed
 
 _STAFF = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$"
