@@ -31,6 +31,13 @@ def _text(node: str) -> str:
     return f"document.getElementById('{node}').textContent"
 
 
+SAME = (
+    "['confirm','deny'].map(id => {const b = document.getElementById(id);"
+    " const s = getComputedStyle(b); return [b.offsetWidth, b.offsetHeight, s.color,"
+    " s.backgroundColor, s.borderColor, s.fontSize, s.fontWeight].join()})"
+)
+
+
 def _shown(node: str) -> str:
     return f"!document.getElementById('{node}').closest('[hidden]')"
 
@@ -54,11 +61,7 @@ def test_a_customer_answers_on_the_page(redis_url: str, tmp_path: Path, decision
             assert await page.run(_text("figure")) == "9,800.00"
             assert await page.run(_text("payee")) == "“ACME Trading”"
             assert await page.run("location.hash") == ""  # the token has gone from the address
-            same = await page.run(
-                "['confirm','deny'].map(id => {const b = document.getElementById(id);"
-                " const s = getComputedStyle(b); return [b.offsetWidth, b.offsetHeight, s.color,"
-                " s.backgroundColor, s.borderColor, s.fontSize, s.fontWeight].join()})"
-            )
+            same = await page.run(SAME)
             assert same[0] == same[1]  # the two buttons are equal
             await _picture(page, "challenge")
             if decision == "confirm":
@@ -76,6 +79,35 @@ def test_a_customer_answers_on_the_page(redis_url: str, tmp_path: Path, decision
             assert answer["decision"] == decision
             assert answer["reason"] == (None if decision == "confirm" else "not_me")
             assert not [c for c in page.complaints if "Content Security Policy" in c]
+
+    asyncio.run(story())
+
+
+def test_in_chinese_the_page_says_the_same_and_its_buttons_are_equal_too(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with running(redis_url, tmp_path) as bank, chromium(tmp_path) as page:
+            question = await ask(bank)
+            ending = asyncio.create_task(_end_when_answered(bank, question))
+            await page.shape(420, 760)
+            await page.open(f"{bank.url}/c/ch_1#{link_token()}")
+            await page.until(_shown("confirm"))
+            await page.run("document.getElementById('language').click()")
+            await page.until("document.documentElement.lang === 'zh-CN'")
+            assert await page.run(_text("figure")) == "9,800.00"
+            assert await page.run(_text("payee")) == "“ACME Trading”"
+            first, second = await page.run(SAME)
+            assert first == second
+            await _picture(page, "challenge-zh")
+            await page.run("document.getElementById('deny').click()")
+            await _picture(page, "challenge-why-zh")
+            await page.press("Enter")
+            await page.until(f"{_text('message-title')} === '已拒绝'")
+            await _picture(page, "challenge-deny-zh")
+            await ending
+            [answer] = await bank.entries(names.ANSWERS)
+            assert (answer["decision"], answer["reason"]) == ("deny", "not_me")
 
     asyncio.run(story())
 
