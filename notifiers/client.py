@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from slixmpp import ClientXMPP
 from slixmpp.xmlstream import StanzaBase
 
-from notifiers import bind, stanzas
+from notifiers import bind, ending, stanzas
 from notifiers.errors import NotSealed
 from notifiers.sealed import unseal
 
@@ -119,6 +119,7 @@ class CustomerClient:
             async with asyncio.timeout(3.0):
                 await self._xmpp.disconnect(wait=1.0)
         self._xmpp.cancel_connection_attempt()
+        await ending.end_sender(self._xmpp)
 
     async def wait_for(self, matches: Callable[[Message], bool], seconds: float = 60.0) -> Message:
         """Give the first message that matches, now or soon; TimeoutError when none comes."""

@@ -43,3 +43,10 @@ async def first(tasks: "Iterable[asyncio.Task[Any]]") -> None:
             task.exception()  # looked at, or it would be logged as one that nobody saw
     for task in done:
         task.result()
+
+
+async def end_sender(stream: Any) -> None:
+    """End the task that a stream of slixmpp leaves behind when it is thrown away."""
+    sender: asyncio.Task[Any] | None = getattr(stream, "_run_out_filters", None)
+    if sender is not None:
+        await end([sender])

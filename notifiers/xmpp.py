@@ -23,7 +23,7 @@ from typing import Any, Self
 from slixmpp import ComponentXMPP
 from slixmpp.xmlstream import StanzaBase
 
-from notifiers import stanzas
+from notifiers import ending, stanzas
 from notifiers.channel import Listener, Supplies
 from notifiers.errors import NotReady
 from notifiers.facts import Outgoing
@@ -356,9 +356,7 @@ class _Stream:
         if self._xmpp.transport is not None:
             self._xmpp.send_raw("</stream:stream>")
             self._xmpp.transport.close()
-        sender = getattr(self._xmpp, "_run_out_filters", None)
-        if sender is not None:
-            sender.cancel()
+        await ending.end_sender(self._xmpp)
 
     def _filter(self, stanza: StanzaBase) -> StanzaBase | None:
         name = stanzas.local_name(stanza.xml)

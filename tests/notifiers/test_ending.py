@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from notifiers import ending
+from notifiers.prosody import Prosody
+from tests.notifiers import stage
 from tests.patience import PATIENCE
 
 
@@ -53,5 +55,14 @@ def test_the_first_failure_is_raised_and_the_others_end() -> None:
         with pytest.raises(ValueError, match="first"):
             await ending.first([other, asyncio.create_task(fail())])
         assert other.done()
+
+    asyncio.run(story())
+
+
+def test_who_leaves_the_chat_leaves_no_task_behind(prosody: Prosody) -> None:
+    async def story() -> None:
+        async with stage.chatting(prosody, "ann"):
+            pass
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(story())
