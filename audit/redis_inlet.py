@@ -2,13 +2,13 @@
 
     XREAD BLOCK rb:audit <stored id>  ->  one commit  ->  SET rb:audit:durable <last id>, XREAD
 
-Who waits for the mark blocks on the stream `rb:audit:marks`, whose one entry is the newest mark.
 While one commit waits for the disk the next records gather: that is the whole group commit. What
 has gathered comes in the turn that sets the mark. Where only a few came, more are on their way:
 they are waited for by `GATHER_SECONDS`, and until `PACE_SECONDS` after the commit before began,
 since a commit costs as much as several records. Who comes alone waits least. The position lies in
 the ledger's transaction, so what was committed is never taken twice, and what was not is read
-again. The stream is trimmed below the durable mark only.
+again. The stream is trimmed below the durable mark only. Who waits for the mark blocks on the
+stream `rb:audit:marks`, whose one entry is the newest.
 
 The leaf hash of an outcome is told under `rb:leaf:<event>` for an hour, together with the mark
 that makes it durable: the closing message to the customer carries it.

@@ -41,14 +41,11 @@ LOADED_AT_ONCE = 32
 INQUIRES_BY = ("xmpp", "sms")
 NOTICES = frozenset({"unsigned", "delayed", "late", "contradicted", "fresh", "frozen"})
 Fresh = tuple[rows.NewChallenge, Asked]
-
-
-# Makes a change, sends what may go after it, and gives what the change gave.
-Store = Callable[[rows.Change], Awaitable[Any]]
+Store = Callable[[rows.Change], Awaitable[None]]
 
 
 class Questions:
-    """Reads for one term; `store` makes the changes."""
+    """Reads for one term; `store` makes a change, and sends what may go after it."""
 
     def __init__(self, term: Term, store: Store) -> None:
         self._term = term
@@ -88,7 +85,7 @@ class Questions:
                 # What was under way goes out once all is read: at first nothing is waited for.
                 waits = LOOKS_MS if term.caught_up.is_set() else 1
                 pipe = term.redis.pipeline(transaction=False)
-                pipe.xread({names.AUDIT_MARKS: mark}, block=waits)
+                pipe.xread({names.AUDIT_MARKS: mark}, block=waits)  # wakes; the key is what counts
                 pipe.get(names.AUDIT_DURABLE)
                 pipe.xread({names.CHALLENGES: position}, count=READ_AT_ONCE)
                 moved, durable, got = await pipe.execute()

@@ -49,15 +49,20 @@ async def _end_when_answered(bank: Bank, question: dict[str, Any]) -> None:
     await end(bank, question, *(("confirmed", "approve") if confirmed else ("denied", "decline")))
 
 
+async def _asked(bank: Bank, page: Page) -> None:
+    """The question on a telephone's page, ready to be answered."""
+    await page.shape(420, 760)
+    await page.open(f"{bank.url}/c/ch_1#{link_token()}")
+    await page.until(_shown("confirm"))
+
+
 @pytest.mark.parametrize("decision", ["confirm", "deny"])
 def test_a_customer_answers_on_the_page(redis_url: str, tmp_path: Path, decision: str) -> None:
     async def story() -> None:
         async with running(redis_url, tmp_path) as bank, chromium(tmp_path) as page:
             question = await ask(bank)
             ending = asyncio.create_task(_end_when_answered(bank, question))
-            await page.shape(420, 760)
-            await page.open(f"{bank.url}/c/ch_1#{link_token()}")
-            await page.until(_shown("confirm"))
+            await _asked(bank, page)
             assert await page.run(_text("figure")) == "9,800.00"
             assert await page.run(_text("payee")) == "“ACME Trading”"
             assert await page.run("location.hash") == ""  # the token has gone from the address
@@ -90,9 +95,7 @@ def test_in_chinese_the_page_says_the_same_and_its_buttons_are_equal_too(
         async with running(redis_url, tmp_path) as bank, chromium(tmp_path) as page:
             question = await ask(bank)
             ending = asyncio.create_task(_end_when_answered(bank, question))
-            await page.shape(420, 760)
-            await page.open(f"{bank.url}/c/ch_1#{link_token()}")
-            await page.until(_shown("confirm"))
+            await _asked(bank, page)
             await page.run("document.getElementById('language').click()")
             await page.until("document.documentElement.lang === 'zh-CN'")
             assert await page.run(_text("figure")) == "9,800.00"

@@ -419,6 +419,23 @@ def test_an_ask_waits_for_its_own_record_and_for_none_that_comes_after_it(
     play(story)
 
 
+def test_a_closing_goes_without_its_leaf_where_redis_does_not_tell_it(
+    play: Callable[..., None],
+) -> None:
+    async def story(scene: Scene) -> None:
+        ask, _ = await scene.asked()
+        await scene.flow.redis.execute_command("ACL", "SETUSER", "default", "-mget")
+        await scene.flow.close(ask, "confirmed")
+
+        async def closings() -> list[str]:
+            sent = scene.channel.sent
+            return [o.leaf for o in sent if o.challenge == ask["id"] and o.kind == "close"]
+
+        assert await scene.flow.until(closings) == [""]
+
+    play(story)
+
+
 def test_codes_of_one_customer_differ_and_questions_are_asked_once(
     play: Callable[..., None],
 ) -> None:
